@@ -1,0 +1,1 @@
+"""measureflow: gradient flows of measures with particles."""

@@ -1,0 +1,132 @@
+"""The command line: run, resume, check, show, plugins, and what plugins add."""
+
+import copy
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from measureflow import config, record
+from measureflow.errors import MeasureflowError
+from measureflow.experiment import device_of, footprint, load
+from measureflow.measure import System
+from measureflow.plugins import Registry
+from measureflow.plugins import load as load_plugins
+
+FOLDER = click.Path(path_type=Path)
+SETTINGS = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change one key, as in measures.gamma.flows.0.rate=5.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="measureflow")
+def cli() -> None:
+    """Simulates gradient flows of measures with particles."""
+
+
+@cli.command()
+@click.argument("file", type=FOLDER)
+@SETTINGS
+@click.option("--out", type=FOLDER, help="The run folder; it must not exist. Default: runs/<stamp>-<name>.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_obj
+def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | None, quiet: bool) -> None:
+    """Runs the experiment in FILE and records it in a new folder."""
+    experiment = load(file, registry, settings)
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{experiment.name}"
+    given = file.read_text(encoding="utf-8") + "".join(f"# --set {setting}\n" for setting in settings)
+    _recorded(lambda: record.start(experiment, registry, folder, given, quiet), folder, quiet)
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=FOLDER)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="The step to go on to, counted from the run's start. Default: as configured.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.pass_obj
+def resume(registry: Registry, folder: Path, steps: int | None, quiet: bool) -> None:
+    """Continues a run from its newest checkpoint."""
+    _recorded(lambda: record.resume(folder, registry, steps, quiet), folder, quiet)
+
+
+@cli.command()
+@click.argument("file", type=FOLDER)
+@SETTINGS
+@click.pass_obj
+def check(registry: Registry, file: Path, settings: tuple[str, ...]) -> None:
+    """Validates FILE and prints the resolved experiment, its sizes and memory, without running it."""
+    experiment = load(file, registry, settings)
+    click.echo(config.dumps(config.unstructure(experiment)))
+    parts = footprint(experiment)
+    for name, (atoms, d, size) in parts.items():
+        click.echo(f"# {name}: {atoms:,} atoms in d = {d}, about {size / 2**20:,.1f} MiB")
+    click.echo(f"# in all about {sum(size for *_, size in parts.values()) / 2**20:,.1f} MiB on {device_of(experiment)}")
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=FOLDER)
+@click.pass_obj
+def show(registry: Registry, folder: Path) -> None:
+    """Prints the last metrics of a run and where its figures are."""
+    experiment = record.recorded(folder, registry)
+    rows = record.read_metrics(folder)
+    last: dict[str, float] = {}
+    for row in rows:
+        last |= row
+    click.echo(f"{experiment.name}: step {int(last.get('step', 0))} of {experiment.steps}, {last.get('seconds', 0.0):.1f} s")
+    for name, value in last.items():
+        if name not in ("step", "seconds"):
+            click.echo(f"  {name:<24} {value:.6g}")
+    for figure in sorted((folder / "figures").glob("*")):
+        click.echo(f"  figure {figure}")
+
+
+@cli.command()
+@click.pass_obj
+def plugins(registry: Registry) -> None:
+    """Lists every component by family and kind, with the plugin and distribution it comes from."""
+    width = max(len(kind) for _, kind in registry.components)
+    family = ""
+    for known, kind in sorted(registry.components):
+        if known != family:
+            family = known
+            click.echo(family)
+        click.echo(f"  {kind:<{width}}  {registry.origins[known, kind]}")
+
+
+def _recorded(work: Callable[[], System], folder: Path, quiet: bool) -> None:
+    """Does the work of a run; says where it went, or after Ctrl-C how to go on."""
+    try:
+        last = work()
+    except KeyboardInterrupt:
+        click.echo(f"stopped; go on with: measureflow resume {folder}", err=True)
+        sys.exit(130)
+    if not quiet:
+        click.echo(f"step {last.step} reached; recorded in {folder}")
+        for figure in sorted((folder / "figures").glob("*")):
+            click.echo(f"figure {figure}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: what a user can mend ends with exit code 2, a message and no traceback."""
+    try:
+        registry = load_plugins()
+        for name, why in registry.broken.items():
+            click.echo(f"warning: plugin {name} was not loaded: {why}", err=True)
+        group = copy.copy(cli)
+        group.commands = dict(cli.commands)
+        registry.manager.hook.add_commands(cli=group)
+        group.main(arguments, prog_name="measureflow", obj=registry)
+    except MeasureflowError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)

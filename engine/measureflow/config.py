@@ -1,0 +1,223 @@
+"""TOML <-> attrs: component classes are the config classes, and every problem is reported at once, with its path."""
+
+import inspect
+import math
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import attrs
+import cattrs
+import tomli_w
+from cattrs.errors import AttributeValidationNote, ClassValidationError, IterableValidationNote
+
+from measureflow.errors import ConfigError, unknown
+from measureflow.observe import Every, Probe, Watch
+from measureflow.plugins import FAMILIES, Registry
+from measureflow.schedule import Constant, Schedule
+
+T = TypeVar("T")
+Raw = dict[str, Any]
+
+
+def read(path: Path) -> Raw:
+    """The tables of a TOML file; raises ConfigError where it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), ["no such file; docs/examples has files to start from"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), [f"not TOML: {error}"]) from None
+
+
+def override(raw: Raw, setting: str) -> Raw:
+    """`raw` with `dotted.path=value` changed, the value written as in TOML, or bare for a string; raises ConfigError."""
+    path, equals, text = setting.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError("--set", [f"{setting!r}: write path=value, as in measures.gamma.flows.0.rate=5"])
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    changed: Raw = _changed(raw, path.strip().split("."), value, setting)
+    return changed
+
+
+def _changed(node: Any, keys: Sequence[str], value: Any, setting: str) -> Any:
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    if isinstance(node, Mapping):
+        return {**node, key: _changed(node.get(key, {}), rest, value, setting)}
+    if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+        return [_changed(item, rest, value, setting) if i == int(key) else item for i, item in enumerate(node)]
+    there = f"a list of {len(node)} (use 0 to {len(node) - 1})" if isinstance(node, list) else f"the value {node!r}"
+    raise ConfigError("--set", [f"{setting!r}: {key!r} does not lead anywhere: here is {there}"])
+
+
+def structure(raw: Any, cls: type[T], registry: Registry, where: str) -> T:
+    """`raw` as an instance of `cls`; raises ConfigError that lists every problem with its path."""
+    try:
+        return converter(registry).structure(raw, cls)
+    except Exception as error:
+        raise ConfigError(where, list(_problems(error, ()))) from None
+
+
+def unstructure(value: Any) -> Any:
+    """The tables and numbers that `structure` would read back; fields that are None are left out."""
+    if isinstance(value, Constant):
+        return value.value
+    if isinstance(value, Probe):
+        return {**unstructure(value.metric), "every": value.every.k}
+    if isinstance(value, Watch):
+        return {**unstructure(value.observer), "every": value.every.k}
+    if attrs.has(type(value)):
+        fields = {a.name: unstructure(getattr(value, a.name)) for a in attrs.fields(type(value))}
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        return kind | {name: field for name, field in fields.items() if field is not None}
+    if isinstance(value, Mapping):
+        return {str(key): unstructure(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [unstructure(item) for item in value]
+    return value
+
+
+def dumps(raw: Raw) -> str:
+    """`raw` as TOML."""
+    return tomli_w.dumps(raw)
+
+
+def converter(registry: Registry) -> cattrs.Converter:
+    """A converter that knows the registry's kinds and takes nothing for what it is not."""
+    c = cattrs.Converter(detailed_validation=True)
+    for kind, wanted in ((int, "an integer"), (float, "a number"), (bool, "true or false"), (str, "a string")):
+        c.register_structure_hook(kind, _scalar(kind, wanted))
+    c.register_structure_hook_func(lambda t: typing.get_origin(t) is Literal, _literal)
+    c.register_structure_hook_func(_is_list, lambda value, t: _list(c, value, t))
+    c.register_structure_hook_func(_is_component, lambda value, t: _component(c, registry, value, t))
+    c.register_structure_hook_func(_is_config, lambda value, t: _attributes(c, value, t))
+    c.register_structure_hook(Probe, lambda value, _: Probe(*_triggered(c, value, FAMILIES["metric"])))
+    c.register_structure_hook(Watch, lambda value, _: Watch(*_triggered(c, value, FAMILIES["observer"])))
+    return c
+
+
+def _is_component(t: Any) -> bool:
+    return t in FAMILIES.values() if inspect.isclass(t) else False
+
+
+def _is_config(t: Any) -> bool:
+    return inspect.isclass(t) and attrs.has(t)
+
+
+def _is_list(t: Any) -> bool:
+    return bool(typing.get_origin(t) == tuple)  # noqa: E721
+
+
+def _scalar(kind: type, wanted: str) -> Any:
+    def hook(value: Any, _: Any) -> Any:
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"expected {wanted}, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"must be a finite number, got {value!r}")
+        return value
+
+    return hook
+
+
+def _literal(value: Any, t: Any) -> Any:
+    if value not in typing.get_args(t):
+        raise ValueError(unknown("choice", value, [str(choice) for choice in typing.get_args(t)]))
+    return value
+
+
+def _list(c: cattrs.Converter, value: Any, t: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"expected a list, got {value!r}")
+    item, errors, out = typing.get_args(t)[0], [], []
+    for index, entry in enumerate(value):
+        try:
+            out.append(c.structure(entry, item))
+        except Exception as error:
+            errors.append(_noted(error, IterableValidationNote(str(index), index, item)))
+    if errors:
+        raise ClassValidationError("list", errors, tuple)
+    return tuple(out)
+
+
+def _component(c: cattrs.Converter, registry: Registry, value: Any, base: Any) -> Any:
+    """A table with a `kind`, a bare kind, or, for a schedule, a number."""
+    if base is Schedule and isinstance(value, int | float):
+        return Constant(c.structure(value, float))
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a {base.family}: a table with a kind, got {value!r}")
+    if "kind" not in value:
+        raise ValueError(f"a {base.family} needs a kind; known: {', '.join(registry.kinds(base.family))}")
+    cls = registry.get(base.family, value["kind"])
+    return _attributes(c, {key: entry for key, entry in value.items() if key != "kind"}, cls)
+
+
+def _attributes(c: cattrs.Converter, value: Any, cls: Any) -> Any:
+    """An attrs class from a table: each field is structured and validated by itself, so that no problem hides another."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a table, got {value!r}")
+    fields = {a.name: a for a in attrs.fields(attrs.resolve_types(cls)) if a.init}
+    errors: list[Exception] = []
+    known: dict[str, Any] = {}
+    for key in value:
+        if key not in fields:
+            errors.append(_noted(ValueError(unknown("key", key, fields)), AttributeValidationNote(key, key, None)))
+    for name, a in fields.items():
+        if name in value:
+            try:
+                item = c.structure(value[name], a.type) if a.type not in (Any, object) else value[name]
+                item = a.converter(item) if callable(a.converter) else item
+                if a.validator:
+                    a.validator(None, a, item)
+                known[name] = item
+            except Exception as error:
+                errors.append(_noted(error, AttributeValidationNote(name, name, a.type)))
+        elif a.default is attrs.NOTHING:
+            errors.append(_noted(ValueError("is missing"), AttributeValidationNote(name, name, a.type)))
+    if errors:
+        raise ClassValidationError(cls.__name__, errors, cls)
+    return cls(**known)
+
+
+def _triggered(c: cattrs.Converter, value: Any, base: Any) -> tuple[Any, Every]:
+    """A component and its trigger, written in one table."""
+    table = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(table, Mapping):
+        raise TypeError(f"expected a {base.family}: a table with a kind, got {value!r}")
+    trigger = {"k": table["every"]} if "every" in table else {}
+    try:
+        every = _attributes(c, trigger, Every)
+    except ClassValidationError as error:
+        raise ClassValidationError(
+            "every", [_noted(e, AttributeValidationNote("every", "every", int), True) for e in error.exceptions], Every
+        ) from None
+    return c.structure({key: entry for key, entry in table.items() if key != "every"}, base), every
+
+
+def _noted(error: Exception, note: Any, anew: bool = False) -> Exception:
+    error.__notes__ = [note] if anew else [*getattr(error, "__notes__", []), note]
+    return error
+
+
+def _problems(error: BaseException, path: tuple[str, ...]) -> Iterator[str]:
+    """`path: message` for every leaf of a tree of errors, the path read off the notes."""
+    notes = [n for n in getattr(error, "__notes__", []) if isinstance(n, AttributeValidationNote | IterableValidationNote)]
+    path = path + tuple(str(n.name if isinstance(n, AttributeValidationNote) else n.index) for n in reversed(notes))
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _problems(inner, path)
+    else:
+        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        yield f"{'.'.join(path) or 'file'}: {message}"

@@ -1,0 +1,33 @@
+"""Errors for the person who made them: what was wrong, where, and what would have worked."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MeasureflowError(Exception):
+    """Anything a user can mend; the command line prints it without a traceback and exits with code 2."""
+
+
+class ConfigError(MeasureflowError):
+    """All the problems of one config file, each a line `path: what was wrong; what would have worked`."""
+
+    def __init__(self, where: str, problems: Iterable[str]):
+        self.where = where
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{where}: {len(self.problems)} problem(s)", *(f"  {p}" for p in self.problems)]))
+
+
+class PluginError(MeasureflowError):
+    """A plugin that breaks the rules of the registry; names both sides of a clash."""
+
+
+class NonFiniteError(MeasureflowError):
+    """The state left the finite numbers; names the measure, the flow and the step size to lower."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """`unknown feature 'rellu'; known: gaussian, relu (did you mean 'relu'?)`."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {what} {name!r}; known: {', '.join(names) or 'none'}{hint}"

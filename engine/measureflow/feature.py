@@ -1,0 +1,207 @@
+"""Features: the function phi(x, theta) through which one measure acts on another."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from measureflow.domain import Space
+
+Symbolic = Any  # a torch tensor or a KeOps LazyTensor: profiles are written once for both
+Form = Literal["dot", "radial"]
+
+
+def heaviside(u: Symbolic) -> Symbolic:
+    """1 where u > 0, else 0 (0 at 0), in the dtype of `u`; for tensors and LazyTensors."""
+    if isinstance(u, Tensor):
+        return torch.gt(u, 0, out=torch.empty_like(u))
+    return u.relu().sign()
+
+
+class Lift(ABC):
+    """A map of points `(n, d) -> (n, D)` applied to one side of a feature before its profile.
+
+    Implement `forward` and `pullback(points, cotangents (n, D)) -> (n, d)`, the transposed derivative that brings a
+    gradient back after the reduction; `width(d)` is D.
+    """
+
+    @abstractmethod
+    def forward(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
+        """The lifted points."""
+
+    @abstractmethod
+    def pullback(self, points: Float[Tensor, "n d"], cotangents: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
+        """d forward(points)^T cotangents, row by row."""
+
+    @abstractmethod
+    def width(self, d: int) -> int:
+        """D for a given d."""
+
+
+@final
+@attrs.frozen
+class Identity(Lift):
+    """x -> x."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        return points
+
+    def pullback(self, points: Tensor, cotangents: Tensor) -> Tensor:
+        return cotangents
+
+    def width(self, d: int) -> int:
+        return d
+
+
+@final
+@attrs.frozen
+class AppendOne(Lift):
+    """x -> (x, 1)."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        return torch.cat([points, points.new_ones(points.shape[0], 1)], 1)
+
+    def pullback(self, points: Tensor, cotangents: Tensor) -> Tensor:
+        return cotangents[:, :-1]
+
+    def width(self, d: int) -> int:
+        return d + 1
+
+
+@final
+@attrs.frozen
+class Normalise(Lift):
+    """theta -> theta / |theta|."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        unit: Tensor = points / points.norm(dim=1, keepdim=True)
+        return unit
+
+    def pullback(self, points: Tensor, cotangents: Tensor) -> Tensor:
+        norm = points.norm(dim=1, keepdim=True)
+        unit = points / norm
+        pulled: Tensor = (cotangents - unit * (unit * cotangents).sum(1, keepdim=True)) / norm
+        return pulled
+
+    def width(self, d: int) -> int:
+        return d
+
+
+class Feature(ABC):
+    """phi(x, theta) with two sides, and the only place where a model's formula is written.
+
+    Do not subclass `Feature` itself: take the family that fits and write its scalar profile.
+
+    - `DotProduct`: phi = kappa(<x, theta>);
+    - `Radial`: phi = rho(|x - theta|^2).
+
+    A profile takes the derivative's `order` and must be valid on a torch tensor and on a KeOps LazyTensor: use their
+    common methods (`relu`, `exp`, `sqrt`, `clamp`, `acos`, arithmetic with floats) and the helper `heaviside`. It must
+    not change its argument. `orders` says up to which order the derivative is a bounded function. A `Lift` per side wraps
+    the profile, e.g. theta -> theta/|theta|; gradients are pulled back after the reduction. `degree`, where kappa is
+    positively homogeneous, lets the engine take values from gradients (Euler's identity). `parameter_space(x)` says where
+    theta lives when x lives in the given space, and thereby its initial law. `phi.T` swaps the sides.
+    """
+
+    family: ClassVar[str] = "feature"
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def form(self) -> Form:
+        """How the profile's argument is formed from two points."""
+
+    @abstractmethod
+    def profile(self, u: Symbolic, order: int) -> Symbolic:
+        """The derivative of the given order of the scalar profile at `u`, elementwise."""
+
+    @property
+    @abstractmethod
+    def orders(self) -> int:
+        """Highest order for which `profile` is a bounded function."""
+
+    @property
+    @abstractmethod
+    def degree(self) -> int | None:
+        """Degree of positive homogeneity of a dot-product profile, if it has one."""
+
+    @property
+    @abstractmethod
+    def lifts(self) -> tuple[Lift, Lift]:
+        """The lifts of the x side and of the theta side."""
+
+    @abstractmethod
+    def parameter_space(self, x: Space) -> Space:
+        """Where theta lives, given where x lives."""
+
+    @property
+    def T(self) -> "Feature":  # noqa: N802 - the transpose, as in tensors
+        """phi with its sides swapped: sums over x at each theta."""
+        return Swapped(self)
+
+
+class DotProduct(Feature):
+    """phi(x, theta) = kappa(<x, theta>): implement `profile(u, order)`, `orders`, `parameter_space`; wrap sides with `lifts`."""
+
+    form: ClassVar[Form] = "dot"
+
+    @property
+    def degree(self) -> int | None:
+        return None
+
+    @property
+    def lifts(self) -> tuple[Lift, Lift]:
+        return (Identity(), Identity())
+
+
+class Radial(Feature):
+    """phi(x, y) = rho(|x - y|^2): implement `profile(r2, order)` with derivatives in r2, and `orders`."""
+
+    form: ClassVar[Form] = "radial"
+    degree: ClassVar[None] = None
+
+    @property
+    def lifts(self) -> tuple[Lift, Lift]:
+        return (Identity(), Identity())
+
+    def parameter_space(self, x: Space) -> Space:
+        return x
+
+
+@final
+@attrs.frozen
+class Swapped(Feature):
+    """A feature seen from its other side."""
+
+    kind: ClassVar[str] = "swapped"
+    inner: Feature
+
+    @property
+    def form(self) -> Form:
+        return self.inner.form
+
+    def profile(self, u: Symbolic, order: int) -> Symbolic:
+        return self.inner.profile(u, order)
+
+    @property
+    def orders(self) -> int:
+        return self.inner.orders
+
+    @property
+    def degree(self) -> int | None:
+        return self.inner.degree
+
+    @property
+    def lifts(self) -> tuple[Lift, Lift]:
+        x, theta = self.inner.lifts
+        return (theta, x)
+
+    def parameter_space(self, x: Space) -> Space:
+        raise TypeError("a swapped feature has no parameters of its own; ask the feature it came from")
+
+    @property
+    def T(self) -> Feature:  # noqa: N802
+        return self.inner

@@ -1,0 +1,93 @@
+"""Flows: how one measure moves down its potential."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.coupling import Potential
+from measureflow.measure import Particles, System
+from measureflow.noise import Noise
+from measureflow.reduce import Reducer
+
+
+class Flow(ABC):
+    """One explicit step of one measure down its potential.
+
+    Write one for a new way to move: transport, reaction, jumps, a projection. A subclass is a final frozen attrs class
+    with a `kind`; its fields are its rates, usually `scheduled(1.0)`. Implement `step(mu, potential, h, context)`:
+
+    - return a new measure, and change nothing in place: `mu.replace(points=...)`;
+    - ask `potential(mu.points, need)` for what you need and no more; a flow that asks nothing costs nothing;
+    - multiply `h` by your own rate, a schedule: `h * self.rate(context.step)`;
+    - stay on `mu.domain`: use its `tangent`, `retract` or `exp`;
+    - draw from `context.noise` only, with a different `draw` name for each draw of one step;
+    - with rate 0, or h = 0, return the measure unchanged.
+
+    Say of the class: `local`, each atom moves by itself, given the potential, so that the measure may be cut into blocks;
+    `pointwise`, the move is a gradient step at the given points, which is what extragradient needs; `reads`, the names of
+    the measures that `context.take` is used on. Flows keep no state: what belongs to an atom (a momentum, a previous
+    velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow needs and how they start.
+    `measureflow.testing.check_flow` tries these promises.
+    """
+
+    family: ClassVar[str] = "flow"
+    kind: ClassVar[str]
+    local: ClassVar[bool]
+    pointwise: ClassVar[bool]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the measures that `context.take` is used on."""
+        return ()
+
+    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
+        """The marks (M, ...) that this flow needs on the atoms of `mu`, as they start; also for atoms that are replaced."""
+        return {}
+
+    @abstractmethod
+    def step(self, mu: Particles, potential: Potential, h: float, context: "Context") -> Particles:
+        """The measure after one step of size `h`."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Context:
+    """What a flow may use besides its measure: where it stands, its own noise, the reducer, the measures it reads.
+
+    `measure` and `position` say whose flow it is and which in the list `flows`; `system` is everything as this measure
+    sees it, `step` and `time` its clock.
+    """
+
+    measure: str
+    position: int
+    flows: tuple[Flow, ...]
+    system: System
+    noise: Noise
+    reducer: Reducer
+
+    @property
+    def step(self) -> int:
+        return self.system.step
+
+    @property
+    def time(self) -> float:
+        return self.system.time
+
+    def take(self, name: str, index: Tensor) -> Particles:
+        """The atoms at `index` (k,) of the measure `name`, which the flow declares in `reads`."""
+        return self.reducer.take(self.system[name], index)
+
+    def fresh(self, mu: Particles) -> Particles:
+        """`mu` with all its marks started anew, for atoms that were replaced."""
+        return marked(mu, self.flows, self.noise.at("fresh"))
+
+
+def marked(mu: Particles, flows: tuple[Flow, ...], noise: Noise) -> Particles:
+    """`mu` with the marks that its flows need, as they start."""
+    marks = dict(mu.marks)
+    for position, flow in enumerate(flows):
+        marks.update(flow.marks(mu, noise.at("marks", position)))
+    return mu.replace(marks=marks)

@@ -1,0 +1,54 @@
+"""Metrics: numbers that say how a system is doing."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.coupling import Coupling
+from measureflow.measure import System
+from measureflow.noise import Noise
+from measureflow.reduce import Reducer
+from measureflow.source import Truth
+
+
+@final
+@attrs.frozen(eq=False)
+class View:
+    """What a metric may use besides the system: the coupling, the reducer, keyed noise, and the truth where one is known."""
+
+    coupling: Coupling
+    reducer: Reducer
+    noise: Noise
+    truth: Truth | None
+
+    @property
+    def planted(self) -> Truth:
+        """The truth; raises TypeError where the data have no teacher."""
+        if self.truth is None:
+            raise TypeError("this experiment's data have no teacher")
+        return self.truth
+
+
+class Metric(ABC):
+    """Named numbers read off a system; pure.
+
+    Write one for a new diagnostic. A subclass is a final frozen attrs class with a `kind`. Implement `measure(system,
+    view)`: a dict of name -> 0-d tensor or float, the names under which they stand in metrics.jsonl (`kl` writes "kl";
+    several numbers are "kind.part"). Leave tensors on their device: the observers read them. `reads` names the measures it
+    needs, "teacher" where it needs the truth, so that a config without them is refused before the run.
+    """
+
+    family: ClassVar[str] = "metric"
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """Names of the measures it needs."""
+
+    @abstractmethod
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        """The numbers, by name."""

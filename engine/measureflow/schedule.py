@@ -1,0 +1,77 @@
+"""Schedules: a rate, probability, temperature or step size as a function of the step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, final
+
+import attrs
+
+
+class Schedule(ABC):
+    """A number that may change with the step.
+
+    Write one when a rate, a probability, a temperature or the step size h should follow a law of its own. A subclass is
+    a final frozen attrs class with a `kind`; a config gives it as a table, `rate = {kind = "linear", ...}`, wherever a
+    plain number is allowed. Implement
+
+    - `__call__(step)`: the value at integer `step >= 0`, a float, the same for the same step;
+    - `range`: the lowest and the highest value over all steps, so that a probability can be checked before the run.
+    """
+
+    family: ClassVar[str] = "schedule"
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """The value at `step`."""
+
+    @property
+    @abstractmethod
+    def range(self) -> tuple[float, float]:
+        """`(lowest, highest)` value over all steps."""
+
+
+@final
+@attrs.frozen
+class Constant(Schedule):
+    """The same value at every step; what a plain number in a config becomes."""
+
+    kind: ClassVar[str] = "constant"
+    value: float
+
+    def __call__(self, step: int) -> float:
+        return self.value
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return (self.value, self.value)
+
+
+def as_schedule(value: "Schedule | float") -> Schedule:
+    """A number as a `Constant`, a schedule as itself; raises TypeError on anything else."""
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number or a schedule, got {value!r}")
+    return Constant(float(value))
+
+
+def within(low: float, high: float = float("inf"), *, open_low: bool = False) -> Callable[[Any, Any, Any], None]:
+    """An attrs validator: a number or a schedule inside [low, high] (NaN is never inside); raises ValueError."""
+
+    def check(_instance: Any, attribute: Any, value: Any) -> None:
+        if value is None:
+            return
+        lowest, highest = value.range if isinstance(value, Schedule) else (value, value)
+        bottom = lowest > low if open_low else lowest >= low
+        if not (bottom and highest <= high and abs(highest) != float("inf")):
+            shown = lowest if lowest == highest or (lowest != lowest) else f"[{lowest}, {highest}]"
+            wanted = f"{'above' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < float("inf") else "")
+            raise ValueError(f"{attribute.name} = {shown}: must be a finite number {wanted}")
+
+    return check
+
+
+def scheduled(default: float | Schedule, low: float = 0.0, high: float = float("inf")) -> Any:
+    """An attrs field that takes a number or a schedule with values in [low, high]."""
+    return attrs.field(default=as_schedule(default), converter=as_schedule, validator=within(low, high))

@@ -1,0 +1,59 @@
+"""Schemes: in which order the measures see each other."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+
+from measureflow.coupling import Coupling, Deferred, Potential
+from measureflow.flow import Context, Flow
+from measureflow.measure import Particles, System
+from measureflow.noise import Noise
+from measureflow.reduce import Reducer
+
+
+@final
+@attrs.frozen(eq=False)
+class Game:
+    """Who plays: each moving measure's list of flows, in order, and the coupling that gives them their potentials."""
+
+    players: Mapping[str, tuple[Flow, ...]]
+    coupling: Coupling
+    reducer: Reducer
+    noise: Noise
+
+    def potential(self, name: str, system: System) -> Potential:
+        """The potential of measure `name` at this instant, bound at its first use."""
+        return Deferred(functools.partial(self.coupling.bind, name, system, self.reducer))
+
+    def context(self, name: str, position: int, system: System) -> Context:
+        """The context of flow number `position` of measure `name` at this instant."""
+        noise = self.noise.at(name, system.step, position)
+        return Context(name, position, self.players[name], system, noise, self.reducer)
+
+    def walk(self, name: str, system: System, h: float) -> Particles:
+        """Measure `name` after its whole list of flows, each with a potential bound to the measure as it then is."""
+        mu = system[name]
+        for position, flow in enumerate(self.players[name]):
+            now = system.replace({name: mu})
+            mu = flow.step(mu, self.potential(name, now), h, self.context(name, position, now))
+        return mu
+
+
+class Scheme(ABC):
+    """The order in which the measures of a game see each other within one step.
+
+    Write one for a new splitting (alternating, extragradient, optimistic). A subclass is a final frozen attrs class with a
+    `kind`. Implement `advance(system, game, h)`: the system after one step, its clock unchanged. `game.walk(name, seen, h)`
+    moves one measure through its whole list, with all potentials taken from the system it is shown; a scheme that needs
+    other potentials walks the lists itself, with `game.potential` and `game.context`.
+    """
+
+    family: ClassVar[str] = "scheme"
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def advance(self, system: System, game: Game, h: float) -> System:
+        """Every measure of `game.players` after one step of size `h`."""

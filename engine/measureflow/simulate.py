@@ -1,0 +1,43 @@
+"""How everything moves.
+
+    system_t -> coupling.bind -> potential -> flow.step, flow after flow -> system_{t+1} -> observers
+
+`advance` is one step, `run` many; both are pure, and short enough to be written anew where they do not suit.
+"""
+
+from collections.abc import Iterator
+from typing import final
+
+import attrs
+
+from measureflow.guard import blame, finite
+from measureflow.measure import System
+from measureflow.schedule import Schedule
+from measureflow.scheme import Game, Scheme
+
+
+@final
+@attrs.frozen(eq=False)
+class Simulation:
+    """What does not change from step to step: the game, the order in which it is played, and the step size h."""
+
+    game: Game
+    scheme: Scheme
+    step: Schedule
+
+
+def advance(simulation: Simulation, system: System) -> System:
+    """One step of every measure: size h from the schedule, order from the scheme, motion from the game's flows."""
+    h = simulation.step(system.step)
+    return simulation.scheme.advance(system, simulation.game, h).tick(h)
+
+
+def run(simulation: Simulation, system: System, steps: int) -> Iterator[System]:
+    """The given system and then each next one until `steps` are done; raises NonFiniteError at the step that fails."""
+    yield system
+    while system.step < steps:
+        following = advance(simulation, system)
+        if not finite(following, simulation.game):
+            raise blame(simulation.scheme, simulation.game, system, simulation.step(system.step))
+        system = following
+        yield system

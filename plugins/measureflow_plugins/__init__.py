@@ -1,0 +1,22 @@
+"""What ships in the box, through the same door as a third party's plugin."""
+
+import sys
+from collections.abc import Iterable
+
+from measureflow.keops import KeOps
+from measureflow.plugins import components_in, hookimpl
+from measureflow.reduce import Chunked, Local, Request
+
+
+@hookimpl
+def components() -> Iterable[type]:
+    """Every component class in this package's modules, and the engine's reducers."""
+    return [*components_in(sys.modules[__name__]), Chunked, KeOps]
+
+
+@hookimpl(trylast=True)
+def pick_reducer(request: Request) -> Local | None:
+    """KeOps for large radial kernels on a GPU, matrix products for everything else."""
+    if request.device.type == "cuda" and request.form == "radial" and request.width <= 100:
+        return KeOps()
+    return Chunked()

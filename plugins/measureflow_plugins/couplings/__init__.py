@@ -1,0 +1,1 @@
+"""The couplings in the box, one a file."""

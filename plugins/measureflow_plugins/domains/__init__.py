@@ -1,0 +1,1 @@
+"""The domains in the box, one a file."""

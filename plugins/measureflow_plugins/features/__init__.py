@@ -1,0 +1,1 @@
+"""The features in the box, one a file."""

@@ -1,0 +1,1 @@
+"""The flows in the box, one a file."""

@@ -1,0 +1,38 @@
+"""Wasserstein-Fisher-Rao: transport and reaction from one field."""
+
+from typing import ClassVar, final
+
+import attrs
+
+from measureflow.coupling import Potential
+from measureflow.flow import Context, Flow
+from measureflow.measure import Need, Particles
+from measureflow.schedule import Schedule, scheduled
+from measureflow_plugins.flows.moves import Method, displaced, downhill, reacted
+
+
+@final
+@attrs.frozen
+class Wfr(Flow):
+    """dp = -r a s grad V dt and d log w = -r b (s V - c) dt, both from V at the old points (Domingo-Enrich et al., eq. 6).
+
+    r is `rate`, a is `transport`, b is `reaction`; `conserve` keeps the total variation, otherwise c = 0.
+    """
+
+    kind: ClassVar[str] = "wfr"
+    local: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = True
+    rate: Schedule = scheduled(1.0)
+    transport: Schedule = scheduled(1.0)
+    reaction: Schedule = scheduled(1.0)
+    conserve: bool = False
+    method: Method = "euler"
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        h = h * self.rate(context.step)
+        along, grow = h * self.transport(context.step), h * self.reaction(context.step)
+        if along == grow == 0:
+            return mu
+        V = potential(mu.points, Need.BOTH)
+        moved = displaced(mu, downhill(mu, V.grad, along), self.method)
+        return reacted(moved, V.value, grow, self.conserve, context.reducer)

@@ -1,0 +1,1 @@
+"""The initial measures in the box, one a file."""

@@ -1,0 +1,1 @@
+"""The metrics in the box, one a file."""

@@ -1,0 +1,32 @@
+"""Means of the learned energy."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.measure import Need, System
+from measureflow.metric import Metric, View
+from measureflow_plugins.metrics.energies import learned
+
+
+@final
+@attrs.frozen
+class Energy(Metric):
+    """Mean of f under each measure of `of`, written as "energy.NAME"; the game is over where nu's and the data's agree."""
+
+    kind: ClassVar[str] = "energy"
+    of: tuple[str, ...] = ("nu", "data")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.of
+
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        return {f"energy.{name}": self._mean(name, system, view) for name in self.of}
+
+    def _mean(self, name: str, system: System, view: View) -> Tensor:
+        mu = system[name]
+        f = learned(system, view, mu, Need.VALUE).value
+        return view.reducer.total(mu, mu.mass * f) / view.reducer.total(mu, mu.mass)

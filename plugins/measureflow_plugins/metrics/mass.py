@@ -1,0 +1,27 @@
+"""Signed mass of a measure."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.measure import System
+from measureflow.metric import Metric, View
+
+
+@final
+@attrs.frozen
+class Mass(Metric):
+    """The signed total mass; written as "mass", or "mass.NAME" for another measure than gamma."""
+
+    kind: ClassVar[str] = "mass"
+    of: str = "gamma"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.of,)
+
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        mu = system[self.of]
+        return {"mass" if self.of == "gamma" else f"mass.{self.of}": view.reducer.total(mu, mu.mass)}

@@ -1,0 +1,29 @@
+"""Score matching distance between student and teacher."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.measure import Need, System
+from measureflow.metric import Metric, View
+from measureflow_plugins.metrics.energies import learned, taught
+
+
+@final
+@attrs.frozen
+class Score(Metric):
+    """mean |P (grad f - grad f*)|^2 over exact samples of the teacher, P the tangent projection."""
+
+    kind: ClassVar[str] = "score"
+    at: str = "test"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.at, "teacher")
+
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        at = system[self.at]
+        gap = learned(system, view, at, Need.GRAD).grad - taught(system, view, at, Need.GRAD).grad
+        return {"score": at.domain.tangent(at.points, gap).square().sum(1).mean()}

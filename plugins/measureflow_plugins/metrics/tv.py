@@ -1,0 +1,28 @@
+"""Total variation of a measure."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.measure import System
+from measureflow.metric import Metric, View
+
+
+@final
+@attrs.frozen
+class Tv(Metric):
+    """TV = sum |mass| = mean w; written as "tv", or "tv.NAME" for another measure than gamma."""
+
+    kind: ClassVar[str] = "tv"
+    of: str = "gamma"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.of,)
+
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        mu = system[self.of]
+        name = "tv" if self.of == "gamma" else f"tv.{self.of}"
+        return {name: view.reducer.total(mu, mu.log_mass.exp())}

@@ -1,0 +1,1 @@
+"""The observers in the box, one a file."""

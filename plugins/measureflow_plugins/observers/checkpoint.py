@@ -1,0 +1,32 @@
+"""Checkpoints at intervals."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, final
+
+import attrs
+
+from measureflow.checkpoint import save_checkpoint
+from measureflow.measure import System
+from measureflow.observe import Observer, Row, See, Stage
+
+
+@final
+@attrs.frozen
+class Checkpoint(Observer):
+    """Saves the moving measures each time at least `seconds` have passed since the last save; a run's end always does."""
+
+    kind: ClassVar[str] = "checkpoint"
+    seconds: float = attrs.field(default=60.0, validator=attrs.validators.ge(0.0))
+
+    @contextmanager
+    def watch(self, stage: Stage) -> Iterator[See]:
+        last = [time.monotonic()]
+
+        def see(system: System, row: Row) -> None:
+            if time.monotonic() - last[0] >= self.seconds and system.step < stage.steps:
+                save_checkpoint(system, stage)
+                last[0] = time.monotonic()
+
+        yield see

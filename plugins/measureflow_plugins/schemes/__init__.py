@@ -1,0 +1,1 @@
+"""The schemes in the box, one a file."""

@@ -1,0 +1,1 @@
+"""The sources in the box, one a file."""
