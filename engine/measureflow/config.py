@@ -3,6 +3,7 @@
 import inspect
 import math
 import tomllib
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def _is_config(t: Any) -> bool:
 
 
 def _is_list(t: Any) -> bool:
-    return bool(typing.get_origin(t) == tuple)  # noqa: E721
+    return isinstance(t, types.GenericAlias) and t.__origin__ is tuple
 
 
 def _scalar(kind: type, wanted: str) -> Any:
