@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             click.echo(f"warning: plugin {name} was not loaded: {why}", err=True)
         group = copy.copy(cli)
         group.commands = dict(cli.commands)
-        registry.manager.hook.add_commands(cli=group)
+        for name, why in registry.add_commands(group).items():
+            click.echo(f"warning: plugin {name}: {why}", err=True)
         group.main(arguments, prog_name="measureflow", obj=registry)
     except MeasureflowError as error:
         click.echo(f"error: {error}", err=True)

@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, cast, final
@@ -53,9 +54,13 @@ class Hooks:
 @final
 @attrs.frozen(eq=False)
 class Registry:
-    """Every component by family and kind, where each came from, and the plugins that could not be loaded."""
+    """Every component by family and kind, where each came from, and the plugins that could not be loaded.
+
+    A plugin's side, which messages name it by, is `entry point (distribution version)`; `sides` has it by entry point.
+    """
 
     manager: pluggy.PluginManager
+    sides: Mapping[str, str]
     components: Mapping[tuple[str, str], type]
     origins: Mapping[tuple[str, str], str]
     broken: Mapping[str, str]
@@ -73,23 +78,53 @@ class Registry:
         return found
 
     def pick_reducer(self, request: Request) -> Local:
-        """The first reducer a plugin picks for the request, or the chunked one."""
-        return self.manager.hook.pick_reducer(request=request) or Chunked()
+        """The first reducer a plugin picks for the request, or the chunked one; raises PluginError where a hook fails."""
+        for side, implementation in self._asked("pick_reducer"):
+            with _blamed(f"{side}: ", "pick_reducer"):
+                picked = implementation.function(*(request for _ in implementation.argnames))
+            if isinstance(picked, Local):
+                return picked
+            if picked is not None:
+                raise PluginError(f"{side}: its hook 'pick_reducer' gave {picked!r}, which is neither a Local reducer nor None")
+        return Chunked()
+
+    def add_commands(self, cli: click.Group) -> dict[str, str]:
+        """Lets plugins add commands; returns the sides that failed, and why. Raises PluginError where a command is replaced."""
+        owners = dict.fromkeys(cli.commands, "measureflow")
+        failed = {}
+        for side, implementation in self._asked("add_commands"):
+            before = dict(cli.commands)
+            try:
+                with _blamed("", "add_commands"):
+                    implementation.function(*(cli for _ in implementation.argnames))
+            except PluginError as error:
+                failed[side] = str(error)
+            for name, command in cli.commands.items():
+                if before.get(name, command) is not command:
+                    raise PluginError(f"command {name!r} is provided twice: by {owners[name]} and by {side}; uninstall one")
+                owners.setdefault(name, side)
+        return failed
+
+    def _asked(self, hook: str) -> Iterator[tuple[str, pluggy.HookImpl]]:
+        """The plugins that implement a hook, in the order in which they are asked: the last registered first."""
+        for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+            yield self.sides[implementation.plugin_name], implementation
 
 
 def load(points: Iterable[EntryPoint] | None = None) -> Registry:
     """Imports every installed plugin and collects what it provides; raises PluginError where two sides clash."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
-    origin, broken = _register(manager, entry_points(group=GROUP) if points is None else points)
+    sides, broken = _register(manager, entry_points(group=GROUP) if points is None else points)
     components: dict[tuple[str, str], type] = {}
     origins: dict[tuple[str, str], str] = {}
     for implementation in manager.hook.components.get_hookimpls():
-        side = origin[implementation.plugin_name]
+        side = sides[implementation.plugin_name]
         try:
-            provided: list[Any] = list(cast("Iterable[Any]", implementation.function()))
-        except Exception as error:
-            broken[side] = f"its hook 'components' raised {type(error).__name__}: {error}"
+            with _blamed("", "components"):
+                provided: list[Any] = list(cast("Iterable[Any]", implementation.function()))
+        except PluginError as error:
+            broken[side] = str(error)
             continue
         for cls in provided:
             key = _checked(cls, side)
@@ -98,33 +133,47 @@ def load(points: Iterable[EntryPoint] | None = None) -> Registry:
                     f"{key[0]} {key[1]!r} is provided twice: by {origins[key]} and by {side}; uninstall one or rename its kind"
                 )
             components[key], origins[key] = cls, side
-    return Registry(manager, components, origins, broken)
+    return Registry(manager, sides, components, origins, broken)
 
 
 def _register(manager: pluggy.PluginManager, points: Iterable[EntryPoint]) -> tuple[dict[str, str], dict[str, str]]:
-    """Registers each entry point under its name; returns where each came from, and why some failed."""
-    origin: dict[str, str] = {}
+    """Registers each entry point under its name; returns the side of each, and why some failed."""
+    sides: dict[str, str] = {}
     broken: dict[str, str] = {}
     for point in sorted(points, key=lambda point: (point.name != "builtin", point.name)):
         side = f"{point.name} ({point.dist.name} {point.dist.version})" if point.dist else point.name
-        if point.name in origin:
+        if point.name in sides:
             raise PluginError(
-                f"two distributions claim the entry point {point.name!r}: {origin[point.name]} and {side}; uninstall one"
+                f"two distributions claim the entry point {point.name!r}: {sides[point.name]} and {side}; uninstall one"
             )
-        origin[point.name] = side
+        sides[point.name] = side
         try:
             plugin = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             broken[side] = f"{type(error).__name__}: {error}"
             continue
-        for name, function in inspect.getmembers(plugin, lambda member: hasattr(member, f"{GROUP}_impl")):
-            if not hasattr(Hooks, name):
-                raise PluginError(f"{side} implements {unknown('hook', name, _hooks())} ({function.__module__})")
+        if (known := manager.get_name(plugin)) is not None:
+            raise PluginError(f"{side} is the same plugin as {sides[known]} ({point.value}); one entry point is enough")
         try:
             manager.register(plugin, name=point.name)
         except pluggy.PluginValidationError as error:
             raise PluginError(f"{side}: {error}") from error
-    return origin, broken
+        callers = manager.get_hookcallers(plugin) or []
+        for caller in callers:
+            if not caller.has_spec():
+                raise PluginError(f"{side} implements {unknown('hook', caller.name, _hooks())} ({point.value})")
+        if not callers:
+            broken[side] = f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.plugins.hookimpl missing?"
+    return sides, broken
+
+
+@contextmanager
+def _blamed(prefix: str, hook: str) -> Iterator[None]:
+    """Whatever a plugin's hook raises becomes a PluginError that names the hook."""
+    try:
+        yield
+    except Exception as error:
+        raise PluginError(f"{prefix}its hook {hook!r} raised {type(error).__name__}: {error}") from error
 
 
 def _hooks() -> list[str]:
@@ -144,20 +193,32 @@ def _checked(given: Any, side: str) -> tuple[str, str]:
     missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
     if missing:
         raise PluginError(f"{side} provides {cls.__name__} ({family} {cls.kind!r}) without implementing {missing}")
-    if not attrs.has(given) or not attrs.inspect(given).is_frozen:
+    if not _frozen(given):
         raise PluginError(
             f"{side} provides {cls.__name__} ({family} {cls.kind!r}), which is not frozen: decorate it with @attrs.frozen"
         )
     return family, str(cls.kind)
 
 
+def _frozen(cls: type) -> bool:
+    """True where the class itself, not just a parent, is a frozen attrs class."""
+    try:
+        return attrs.inspect(cls).is_frozen
+    except attrs.exceptions.NotAnAttrsClassError:
+        return False
+
+
 def components_in(package: ModuleType) -> list[type]:
-    """Every component class defined in a package's modules, for a `components` hook: a new file is a new component."""
+    """Every component class defined in a package's modules, for a `components` hook: a new file is a new component.
+
+    A class of a family counts unless it is abstract and has no `kind`, so that a forgotten method or decorator is refused.
+    """
+    bases = tuple(FAMILIES.values())
     found = []
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         module = importlib.import_module(info.name)
         for cls in vars(module).values():
-            own = inspect.isclass(cls) and cls.__module__ == info.name
-            if own and attrs.has(cls) and isinstance(getattr(cls, "kind", None), str) and not inspect.isabstract(cls):
+            own = inspect.isclass(cls) and cls.__module__ == info.name and issubclass(cls, bases)
+            if own and (hasattr(cls, "kind") or not inspect.isabstract(cls)):
                 found.append(cls)
     return found
