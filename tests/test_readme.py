@@ -1,0 +1,216 @@
+"""What README.md and CONTRIBUTING.md say is what the project does; only the two set-up commands are not run here."""
+
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+import measureflow.plugins
+from measureflow.cli import cli, main
+from measureflow.experiment import Experiment, build, from_tables, load
+from measureflow.plugins import Hooks, Registry
+from measureflow.simulate import run
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "docs" / "examples" / "dual-bimodal.toml"
+PLUGIN = ROOT / "docs" / "example_plugin"
+SMALL = ("steps=2", "data.train=200", "data.test=100")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """The fenced blocks of a language, without their fences."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> str:
+    """The text under a heading of the README."""
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    return found
+
+
+SETUP = [block.strip() for block in blocks("sh") if "-m venv" in block]
+COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.startswith("measureflow ")]
+CHANGES = [tuple(cell.strip(" `") for cell in row) for row in re.findall(r"^\|(.*)\|( `--set .*)\|$", README, re.MULTILINE)]
+
+
+def settings_in(words: str) -> tuple[str, ...]:
+    """The values of the `--set` options in a piece of shell."""
+    parts = shlex.split(words)
+    return tuple(value for option, value in itertools.pairwise(parts) if option == "--set")
+
+
+def moved(experiment: Experiment, registry: Registry) -> None:
+    """Runs an experiment and fails where nothing moves or where a measure leaves the finite numbers."""
+    built = build(experiment, registry)
+    systems = list(run(built.simulation, built.system, experiment.steps))
+    assert systems[-1].step == experiment.steps > 0
+    for name in experiment.measures:
+        before, after = systems[0][name], systems[-1][name]
+        assert torch.isfinite(after.points).all()
+        assert torch.isfinite(after.log_mass).all()
+        assert not torch.equal(before.points, after.points)
+
+
+# Set up
+
+
+def test_there_are_two_set_up_commands_of_one_line() -> None:
+    assert len(SETUP) == 2
+    for command in SETUP:
+        assert "\n" not in command
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ")
+        assert command.count(" && ") == 2
+    assert SETUP[1].endswith("'.[dev]' && .venv/bin/python -m pytest")
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def test_every_requirement_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    names = {re.match(r"[A-Za-z0-9_.-]+", each).group() for each in wanted} - {"measureflow"}  # type: ignore[union-attr]
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert names - pinned == set()
+
+
+def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    first = SETUP[0].split(" && ")[2].removeprefix(".venv/bin/")
+    small = {"run": [part for setting in SMALL for part in ("--set", setting)], "resume": ["--steps", "4"]}
+    shown = {}
+    for command in [first, *(c for c in COMMANDS if "decay" not in c and "cuda" not in c)]:
+        _, name, *rest = shlex.split(command)
+        with pytest.raises(SystemExit) as stop:
+            main([name, *rest, *small.get(name, [])])
+        assert not stop.value.code, command
+        shown[name] = capsys.readouterr().out
+    assert shown.keys() == cli.commands.keys()
+    folder = tmp_path / "runs" / "dual-bimodal"
+    for name in ("config.toml", "resolved.toml", "environment.json", "metrics.jsonl", "checkpoints", "figures/curves.png"):
+        assert (folder / name).exists()
+        assert f"`{name}" in README
+    assert "step 4 reached" in shown["resume"]
+    assert all(word in shown["show"] for word in ("kl ", "score ", "tv ", "curves.png"))
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("https://")]
+    assert "docs/images/dual-bimodal.png" in links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+# The experiment, and changes to it
+
+
+def test_the_experiment_shown_is_the_example() -> None:
+    assert blocks("toml", section("The experiment")) == [EXAMPLE.read_text(encoding="utf-8")]
+
+
+def test_the_table_of_changes_was_found() -> None:
+    assert len(CHANGES) == 12
+
+
+@pytest.mark.parametrize(("what", "words"), CHANGES, ids=[what for what, _ in CHANGES])
+def test_a_change_of_settings_changes_the_run(registry: Registry, what: str, words: str) -> None:
+    changed = load(EXAMPLE, registry, (*SMALL, *settings_in(words)))
+    assert changed != load(EXAMPLE, registry, SMALL), what
+    moved(attrs.evolve(changed, steps=2), registry)
+
+
+@pytest.mark.parametrize("block", blocks("toml", section("Change it")), ids=["sphere", "euclidean"])
+def test_own_data(registry: Registry, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    points = np.random.default_rng(0).normal(loc=(1, 0, 0), size=(100, 3))
+    np.savetxt("points.csv", points, delimiter=",", header="x,y,z", comments="")
+    tables = tomllib.loads(EXAMPLE.read_text()) | tomllib.loads(block) | {"steps": 2}
+    moved(from_tables(tables, registry), registry)
+
+
+# The plugin
+
+
+def test_the_plugin_shown_is_the_example() -> None:
+    shown = section("A plugin in 20 lines")
+    source = (PLUGIN / "measureflow_decay.py").read_text()
+    assert blocks("python", shown) == [source]
+    (entry,) = blocks("toml", shown)
+    assert entry in (PLUGIN / "pyproject.toml").read_text()
+    assert sum(1 for line in source.splitlines() if line.strip()) <= 22
+
+
+def test_the_plugin_is_used_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    points = [entry_points(group="measureflow")["builtin"], EntryPoint("decay", "measureflow_decay", "measureflow")]
+    registry = measureflow.plugins.load(points)
+    (command,) = (command for command in COMMANDS if "decay" in command)
+    experiment = load(EXAMPLE, registry, (*SMALL, *settings_in(command)))
+    assert [flow.kind for flow in experiment.measures["gamma"].flows] == ["wfr", "decay"]
+    moved(experiment, registry)
+
+
+def test_every_hook_is_named() -> None:
+    assert [hook for hook in vars(Hooks) if not hook.startswith("_") and hook not in section("A plugin in 20 lines")] == []
+
+
+# The rest
+
+
+def test_a_gpu_is_asked_for_as_shown(registry: Registry) -> None:
+    (command,) = (command for command in COMMANDS if "cuda" in command)
+    experiment = load(EXAMPLE, registry, settings_in(command))
+    assert (experiment.device, experiment.reducer) == ("cuda", registry.get("reducer", "keops")())
+
+
+def test_the_python_shown_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    (source,) = blocks("python", section("From Python"))
+    names: dict[str, object] = {}
+    exec(compile(source, "README.md", "exec"), names)
+    assert names["system"].step == 20  # type: ignore[attr-defined]
+    printed = capsys.readouterr().out
+    assert re.findall(r"^(\d+) \{'kl': [\d.]+, 'score': [\d.]+, 'tv': [\d.]+\}$", printed, re.MULTILINE) == ["0", "10", "20"]
+
+
+def test_the_layers_told_are_those_that_are_held() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][1]
+    told = re.findall(r"^    (schedule.*?)\n\n", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)[0]
+    layers = [set(re.split(r"[,\s]+", layer.strip())) for layer in told.split("<")]
+    assert layers == [set(layer.split(" : ")) for layer in reversed(contract["layers"])]
+
+
+@pytest.mark.parametrize("failing", [None, "pytest", "ruff", "mypy", "lint-imports"])
+def test_ci_runs_the_tests_as_the_readme_says(tmp_path: Path, failing: str | None) -> None:
+    """.ci/run in a copy whose programs only write down how they were called."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    shutil.copy(ROOT / "README.md", tmp_path / "README.md")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python3", ".venv/bin/python", ".venv/bin/pip", ".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports"):
+        program = tmp_path / name
+        program.write_text(
+            f'#!/bin/sh\necho "{name}" "$@" >> "{tmp_path}/calls"\n[ "$2" != pytest ] || echo "7 passed in 1s"\n'
+            f'case "$(basename "$0") $*" in *"{failing}"*) exit 1;; esac\n'
+        )
+        program.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / ".ci" / "run"], env=path, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[:3] == [" ".join(shlex.split(part)) for part in SETUP[1].split(" && ")]
+    if failing is None:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "7 passed in 1s"
+        ran = [call.removeprefix(".venv/bin/") for call in calls[3:]]
+        assert ran == ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
+    else:
+        assert done.returncode != 0
