@@ -55,7 +55,9 @@ def restored(path: Path, fresh: System, stage: Stage) -> System:
             clock = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
-        raise MeasureflowError(f"{path}: cannot be read as a checkpoint ({error})") from None
+        raise MeasureflowError(
+            f"{path}: cannot be read as a checkpoint ({error}); delete it to go on from the one before"
+        ) from None
     if clock.get("seed") != str(stage.seed):
         raise MeasureflowError(f"{path}: was written under seed {clock.get('seed')}, this run has seed {stage.seed}")
     moved = {name: _restored(path, name, fresh[name], tensors) for name in stage.moving}

@@ -42,7 +42,7 @@ def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | N
     experiment = load(file, registry, settings)
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{experiment.name}"
     given = file.read_text(encoding="utf-8") + "".join(f"# --set {setting}\n" for setting in settings)
-    _recorded(lambda: record.start(experiment, registry, folder, given, quiet), folder, quiet)
+    _recorded(lambda: record.start(experiment, registry, folder, given, quiet, str(file)), folder, quiet)
 
 
 @cli.command()
@@ -109,7 +109,8 @@ def _recorded(work: Callable[[], System], folder: Path, quiet: bool) -> None:
     try:
         last = work()
     except KeyboardInterrupt:
-        click.echo(f"stopped; go on with: measureflow resume {folder}", err=True)
+        on = f"go on with: measureflow resume {folder}" if (folder / "checkpoints").exists() else "nothing was recorded yet"
+        click.echo(f"stopped; {on}", err=True)
         sys.exit(130)
     if not quiet:
         click.echo(f"step {last.step} reached; recorded in {folder}")

@@ -5,7 +5,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +21,7 @@ from measureflow.schedule import Constant, Schedule
 
 T = TypeVar("T")
 Raw = dict[str, Any]
+SCALARS: Mapping[Any, str] = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 def read(path: Path) -> Raw:
@@ -77,7 +78,7 @@ def unstructure(value: Any) -> Any:
     if isinstance(value, Watch):
         return {**unstructure(value.observer), "every": value.every.k}
     if attrs.has(type(value)):
-        fields = {a.name: unstructure(getattr(value, a.name)) for a in attrs.fields(type(value))}
+        fields = {a.alias: unstructure(getattr(value, a.name)) for a in attrs.fields(type(value))}
         kind = {"kind": value.kind} if hasattr(value, "kind") else {}
         return kind | {name: field for name, field in fields.items() if field is not None}
     if isinstance(value, Mapping):
@@ -95,9 +96,10 @@ def dumps(raw: Raw) -> str:
 def converter(registry: Registry) -> cattrs.Converter:
     """A converter that knows the registry's kinds and takes nothing for what it is not."""
     c = cattrs.Converter(detailed_validation=True)
-    for kind, wanted in ((int, "an integer"), (float, "a number"), (bool, "true or false"), (str, "a string")):
-        c.register_structure_hook(kind, _scalar(kind, wanted))
-    c.register_structure_hook_func(lambda t: typing.get_origin(t) is Literal, _literal)
+    for kind in SCALARS:
+        c.register_structure_hook(kind, _scalar(kind))
+    c.register_structure_hook_func(_is_literal, _literal)
+    c.register_structure_hook_func(_is_table, lambda value, t: _table(c, value, t))
     c.register_structure_hook_func(_is_list, lambda value, t: _list(c, value, t))
     c.register_structure_hook_func(_is_component, lambda value, t: _component(c, registry, value, t))
     c.register_structure_hook_func(_is_config, lambda value, t: _attributes(c, value, t))
@@ -114,16 +116,36 @@ def _is_config(t: Any) -> bool:
     return inspect.isclass(t) and attrs.has(t)
 
 
+def _is_literal(t: Any) -> bool:
+    origin: Any = typing.get_origin(t)
+    return origin is Literal
+
+
 def _is_list(t: Any) -> bool:
     return isinstance(t, types.GenericAlias) and t.__origin__ is tuple
 
 
-def _scalar(kind: type, wanted: str) -> Any:
+def _is_table(t: Any) -> bool:
+    return isinstance(t, types.GenericAlias) and t.__origin__ is dict
+
+
+def _wanted(t: Any) -> str:
+    """What a value of type `t` looks like in a config."""
+    if t is Schedule:
+        return "a number or a schedule (a table with a kind)"
+    if _is_component(t):
+        return f"a {t.family}: a table with a kind"
+    if t in SCALARS:
+        return SCALARS[t]
+    return "a list" if _is_list(t) else "a table" if _is_table(t) or _is_config(t) else "a value"
+
+
+def _scalar(kind: type) -> Any:
     def hook(value: Any, _: Any) -> Any:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise TypeError(f"expected {wanted}, got {value!r}")
+            raise TypeError(f"expected {SCALARS[kind]}, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"must be a finite number, got {value!r}")
         return value
@@ -140,25 +162,36 @@ def _literal(value: Any, t: Any) -> Any:
 def _list(c: cattrs.Converter, value: Any, t: Any) -> Any:
     if not isinstance(value, list | tuple):
         raise TypeError(f"expected a list, got {value!r}")
-    item, errors, out = typing.get_args(t)[0], [], []
-    for index, entry in enumerate(value):
+    return tuple(_each(c, enumerate(value), typing.get_args(t)[0]).values())
+
+
+def _table(c: cattrs.Converter, value: Any, t: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected a table, got {value!r}")
+    return _each(c, value.items(), typing.get_args(t)[1])
+
+
+def _each(c: cattrs.Converter, entries: Iterable[tuple[Any, Any]], item: Any) -> dict[Any, Any]:
+    """Every entry by its index or key, each structured by itself."""
+    out, errors = {}, []
+    for index, entry in entries:
         try:
-            out.append(c.structure(entry, item))
+            out[index] = c.structure(entry, item)
         except Exception as error:
             errors.append(_noted(error, IterableValidationNote(str(index), index, item)))
     if errors:
-        raise ClassValidationError("list", errors, tuple)
-    return tuple(out)
+        raise ClassValidationError("entries", errors, dict)
+    return out
 
 
 def _component(c: cattrs.Converter, registry: Registry, value: Any, base: Any) -> Any:
     """A table with a `kind`, a bare kind, or, for a schedule, a number."""
     if base is Schedule and isinstance(value, int | float):
         return Constant(c.structure(value, float))
-    if isinstance(value, str):
+    if isinstance(value, str) and base is not Schedule:
         value = {"kind": value}
     if not isinstance(value, Mapping):
-        raise TypeError(f"expected a {base.family}: a table with a kind, got {value!r}")
+        raise TypeError(f"expected {_wanted(base)}, got {value!r}")
     if "kind" not in value:
         raise ValueError(f"a {base.family} needs a kind; known: {', '.join(registry.kinds(base.family))}")
     cls = registry.get(base.family, value["kind"])
@@ -169,7 +202,7 @@ def _attributes(c: cattrs.Converter, value: Any, cls: Any) -> Any:
     """An attrs class from a table: each field is structured and validated by itself, so that no problem hides another."""
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a table, got {value!r}")
-    fields = {a.name: a for a in attrs.fields(attrs.resolve_types(cls)) if a.init}
+    fields = {a.alias: a for a in attrs.fields(attrs.resolve_types(cls)) if a.init}
     errors: list[Exception] = []
     known: dict[str, Any] = {}
     for key in value:
@@ -186,7 +219,7 @@ def _attributes(c: cattrs.Converter, value: Any, cls: Any) -> Any:
             except Exception as error:
                 errors.append(_noted(error, AttributeValidationNote(name, name, a.type)))
         elif a.default is attrs.NOTHING:
-            errors.append(_noted(ValueError("is missing"), AttributeValidationNote(name, name, a.type)))
+            errors.append(_noted(ValueError(f"is missing; give {_wanted(a.type)}"), AttributeValidationNote(name, name, a.type)))
     if errors:
         raise ClassValidationError(cls.__name__, errors, cls)
     return cls(**known)
@@ -196,19 +229,22 @@ def _triggered(c: cattrs.Converter, value: Any, base: Any) -> tuple[Any, Every]:
     """A component and its trigger, written in one table."""
     table = {"kind": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping):
-        raise TypeError(f"expected a {base.family}: a table with a kind, got {value!r}")
-    trigger = {"k": table["every"]} if "every" in table else {}
-    try:
-        every = _attributes(c, trigger, Every)
-    except ClassValidationError as error:
-        raise ClassValidationError(
-            "every", [_noted(e, AttributeValidationNote("every", "every", int), True) for e in error.exceptions], Every
-        ) from None
-    return c.structure({key: entry for key, entry in table.items() if key != "every"}, base), every
+        raise TypeError(f"expected {_wanted(base)}, got {value!r}")
+    own = {key: entry for key, entry in table.items() if key != "every"}
+    trigger = {key: entry for key, entry in table.items() if key == "every"}
+    parts, errors = [], []
+    for part, cls in ((own, base), (trigger, Every)):
+        try:
+            parts.append(c.structure(part, cls))
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise ClassValidationError(base.family, errors, base)
+    return parts[0], parts[1]
 
 
-def _noted(error: Exception, note: Any, anew: bool = False) -> Exception:
-    error.__notes__ = [note] if anew else [*getattr(error, "__notes__", []), note]
+def _noted(error: Exception, note: Any) -> Exception:
+    error.__notes__ = [*getattr(error, "__notes__", []), note]
     return error
 
 

@@ -15,7 +15,7 @@ from measureflow.errors import ConfigError, MeasureflowError, unknown
 from measureflow.flow import Flow, marked
 from measureflow.measure import Particles, System
 from measureflow.metric import View
-from measureflow.noise import Keyed
+from measureflow.noise import Keyed, Noise
 from measureflow.observe import Probe, Watch
 from measureflow.plugins import Registry
 from measureflow.reduce import Auto, Reducer
@@ -29,7 +29,7 @@ DEFAULTS: Mapping[str, Any] = {
     "reducer": "auto",
     "observers": ["progress", "checkpoint", "curves"],
 }
-WORKING_COPIES = 4  # a moving measure's points, its gradient, its noise and the next points
+WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
 
 
 @final
@@ -85,22 +85,63 @@ def load(path: Path, registry: Registry, settings: tuple[str, ...] = ()) -> Expe
 
 
 def from_tables(raw: Mapping[str, Any], registry: Registry, where: str = "experiment") -> Experiment:
-    """The experiment that tables describe; raises ConfigError with every problem."""
-    tables = {**DEFAULTS, **raw}
-    if tables["reducer"] == "auto":
-        del tables["reducer"]
-    experiment = config.structure(tables, Experiment, registry, where)
-    problems = list(_loose_ends(experiment))
+    """The experiment that tables describe, ready to be built here; raises ConfigError with every problem."""
+    experiment = typed(raw, registry, where)
+    problems = [*_clashes(experiment), *_unavailable(experiment)]
     if problems:
         raise ConfigError(where, problems)
     return experiment
 
 
-def _loose_ends(e: Experiment) -> Iterator[str]:
+def typed(raw: Mapping[str, Any], registry: Registry, where: str) -> Experiment:
+    """The experiment that tables describe, its parts not yet held against each other or the data's files."""
+    tables = {**DEFAULTS, **raw}
+    if tables["reducer"] == "auto":
+        del tables["reducer"]
+    return config.structure(tables, Experiment, registry, where)
+
+
+def _unavailable(e: Experiment) -> Iterator[str]:
+    """What is not to be had here: the device, files, and names that lead nowhere."""
+    try:
+        device_of(e)
+    except MeasureflowError as error:
+        yield str(error)
+    try:
+        sizes = e.data.sizes()
+    except MeasureflowError as error:
+        yield str(error)
+        return
+    yield from _loose_ends(e, sizes)
+    for name, player in e.measures.items():
+        try:
+            player.init.atoms(sizes)
+        except MeasureflowError as error:
+            yield f"measures.{name}.init.{error}"
+
+
+def _clashes(e: Experiment) -> Iterator[str]:
+    """Two metrics that write one name."""
+    written = {"step": "every row", "seconds": "every row"}
+    for i, probe in enumerate(e.metrics):
+        mine = f"metrics.{i} ({probe.metric.kind})"
+        for name in probe.metric.names:
+            if name in written:
+                yield f"{mine}: writes {name!r}, and so does {written[name]}; remove one"
+            written[name] = mine
+
+
+def _loose_ends(e: Experiment, sizes: Mapping[str, int]) -> Iterator[str]:
     """Names that lead nowhere, across components."""
-    there = {*e.measures, *e.data.sizes()}
-    for clash in sorted(set(e.measures) & set(e.data.sizes())):
+    there = {*e.measures, *sizes}
+    for clash in sorted(set(e.measures) & set(sizes)):
         yield f"measures.{clash}: the data bring a measure of that name; rename yours"
+    for name, player in e.measures.items():
+        if player.flows and name not in e.coupling.moves:
+            yield (
+                f"measures.{name}.flows: no potential moves it: {unknown('measure', name, e.coupling.moves)} "
+                f"of coupling ({e.coupling.kind}); rename it or remove its flows"
+            )
     for name in e.coupling.moves:
         if name not in e.measures:
             yield f"coupling ({e.coupling.kind}): moves {unknown('measure', name, e.measures)}"
@@ -132,7 +173,7 @@ def footprint(e: Experiment) -> dict[str, tuple[int, int, int]]:
     moving = {}
     for name, space in spaces(e).items():
         size = e.measures[name].init.atoms(sizes)
-        moving[name] = (size, space.dim, WORKING_COPIES * size * space.dim * width)
+        moving[name] = (size, space.dim, WORKING_COPIES * size * (space.dim + 1) * width)  # one number an atom besides
     return still | moving
 
 
@@ -142,7 +183,7 @@ def device_of(e: Experiment) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(e.device)
-        torch.empty(0, device=device)
+        torch.Generator(device)  # all noise needs one
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise MeasureflowError(
             f"device: {e.device!r} is not to be had here ({str(error).splitlines()[0]}); 'cpu' or 'auto' is"
@@ -150,13 +191,13 @@ def device_of(e: Experiment) -> torch.device:
     return device
 
 
-def build(e: Experiment, registry: Registry) -> Built:
-    """Draws the data and the initial measures, and ties the simulation together; raises MeasureflowError."""
-    _fits(e)
-    dtype, device, noise = getattr(torch, e.dtype), device_of(e), Keyed(e.seed)
-    world = e.data.world(Setting(noise.at("data"), dtype, device))
-    where = spaces(e)
-    moving = {name: _start(name, e, where[name], world, Setting(noise.at("init", name), dtype, device)) for name in e.measures}
+def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built:
+    """Draws the data and the initial measures, and ties the simulation together; raises ConfigError."""
+    noise = Keyed(e.seed)
+    try:
+        world, moving = _drawn(e, noise, device_of(e))
+    except MeasureflowError as error:
+        raise ConfigError(where, [str(error)]) from None
     players = {name: player.flows for name, player in e.measures.items()}
     reducer = e.reducer or Auto(registry.pick_reducer)
     game = Game(players, e.coupling, reducer, noise)
@@ -167,19 +208,29 @@ def build(e: Experiment, registry: Registry) -> Built:
     )
 
 
+def _drawn(e: Experiment, noise: Noise, device: torch.device) -> tuple[World, dict[str, Particles]]:
+    """The world and the moving measures as they start."""
+    _fits(e, device)
+    dtype, homes = getattr(torch, e.dtype), spaces(e)
+    world = e.data.world(Setting(noise.at("data"), dtype, device))
+    settings = {name: Setting(noise.at("init", name), dtype, device) for name in e.measures}
+    return world, {name: _start(name, e, homes[name], world, setting) for name, setting in settings.items()}
+
+
 def _start(name: str, e: Experiment, space: Space, world: World, setting: Setting) -> Particles:
     player = e.measures[name]
     try:
         mu = player.init.measure(space, world, setting)
     except MeasureflowError as error:
-        raise MeasureflowError(f"measures.{name}.init: {error}") from None
+        raise MeasureflowError(f"measures.{name}.init.{error}") from None
     return marked(mu, player.flows, setting.noise)
 
 
-def _fits(e: Experiment) -> None:
-    """Raises MeasureflowError where the measures need more memory than is free on this machine."""
+def _fits(e: Experiment, device: torch.device) -> None:
+    """Raises MeasureflowError where the measures need more memory than is free on the device."""
     parts = footprint(e)
-    need, free = sum(size for _, _, size in parts.values()), psutil.virtual_memory().available
+    need = sum(size for _, _, size in parts.values())
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if need > free:
         name, (atoms, d, _) = max(parts.items(), key=lambda part: part[1][2])
         raise MeasureflowError(

@@ -38,7 +38,8 @@ class Metric(ABC):
     Write one for a new diagnostic. A subclass is a final frozen attrs class with a `kind`. Implement `measure(system,
     view)`: a dict of name -> 0-d tensor or float, the names under which they stand in metrics.jsonl (`kl` writes "kl";
     several numbers are "kind.part"). Leave tensors on their device: the observers read them. `reads` names the measures it
-    needs, "teacher" where it needs the truth, so that a config without them is refused before the run.
+    needs, "teacher" where it needs the truth, and `names` what it writes, so that a config without the ones, or with two
+    of the others, is refused before the run.
     """
 
     family: ClassVar[str] = "metric"
@@ -48,6 +49,11 @@ class Metric(ABC):
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """Names of the measures it needs."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which its numbers are written; its kind, unless it says otherwise."""
+        return (self.kind,)
 
     @abstractmethod
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:

@@ -10,6 +10,7 @@ import attrs
 
 from measureflow.measure import System
 from measureflow.metric import Metric, View
+from measureflow.schedule import within
 
 Row = Mapping[str, float]
 See = Callable[[System, Row], None]
@@ -20,7 +21,7 @@ See = Callable[[System, Row], None]
 class Every:
     """A trigger: every `k` steps, and at the last one."""
 
-    k: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    k: int = attrs.field(default=1, alias="every", validator=within(1))
 
     def due(self, step: int, last: int) -> bool:
         return step % self.k == 0 or step == last

@@ -17,7 +17,7 @@ from measureflow import config
 from measureflow.checkpoint import digest, newest_checkpoint, restored, save_checkpoint
 from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError
-from measureflow.experiment import Built, Experiment, build, device_of, from_tables
+from measureflow.experiment import Built, Experiment, build, device_of, typed
 from measureflow.files import create, write
 from measureflow.measure import System
 from measureflow.observe import Every, Observer, Row, See, Stage, Watch, observed
@@ -25,9 +25,9 @@ from measureflow.plugins import Registry
 from measureflow.simulate import run
 
 
-def start(e: Experiment, registry: Registry, folder: Path, given: str, quiet: bool = False) -> System:
-    """Runs an experiment in a new folder and returns the last system; raises MeasureflowError."""
-    built = build(e, registry)
+def start(e: Experiment, registry: Registry, folder: Path, given: str, quiet: bool = False, where: str = "experiment") -> System:
+    """Runs an experiment, read from `where`, in a new folder and returns the last system; raises MeasureflowError."""
+    built = build(e, registry, where)
     stage = stage_of(e, folder, quiet)
     create(folder)
     write(folder / "config.toml", given.encode())
@@ -41,8 +41,8 @@ def resume(folder: Path, registry: Registry, steps: int | None = None, quiet: bo
     """Continues a run from its newest checkpoint, to `steps` steps in all; raises MeasureflowError."""
     e = recorded(folder, registry)
     e = e if steps is None else attrs.evolve(e, steps=steps)
-    newest, built, stage = newest_checkpoint(folder), build(e, registry), stage_of(e, folder, quiet)
-    if json.loads((folder / "environment.json").read_text())["data"] != digest(built.system, stage):
+    newest, built, stage = newest_checkpoint(folder), build(e, registry, str(folder)), stage_of(e, folder, quiet)
+    if _data_digest(folder) != digest(built.system, stage):
         raise MeasureflowError(
             f"{folder}: the data are not those the run started with; put the file back as it was, or start a new run"
         )
@@ -51,6 +51,7 @@ def resume(folder: Path, registry: Registry, steps: int | None = None, quiet: bo
         raise MeasureflowError(
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
+    write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
     kept = [row for row in read_metrics(folder) if row["step"] < system.step]  # the rest is measured again
     write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
     return _run(e, built, system, stage)
@@ -61,7 +62,15 @@ def recorded(folder: Path, registry: Registry) -> Experiment:
     path = folder / "resolved.toml"
     if not path.is_file():
         raise MeasureflowError(f"{folder}: not a run folder (it has no resolved.toml)")
-    return from_tables(config.read(path), registry, str(path))
+    return typed(config.read(path), registry, str(path))
+
+
+def _data_digest(folder: Path) -> str:
+    path = folder / "environment.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise MeasureflowError(f"{path}: missing or damaged, and it holds the fingerprint of the run's data") from None
 
 
 def stage_of(e: Experiment, folder: Path, quiet: bool) -> Stage:

@@ -67,7 +67,7 @@ def within(low: float, high: float = float("inf"), *, open_low: bool = False) ->
         if not (bottom and highest <= high and abs(highest) != float("inf")):
             shown = lowest if lowest == highest or (lowest != lowest) else f"[{lowest}, {highest}]"
             wanted = f"{'above' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < float("inf") else "")
-            raise ValueError(f"{attribute.name} = {shown}: must be a finite number {wanted}")
+            raise ValueError(f"{attribute.alias} = {shown}: must be a finite number {wanted}")
 
     return check
 

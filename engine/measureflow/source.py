@@ -87,7 +87,8 @@ class Init(ABC):
     """How a moving measure starts.
 
     Write one for a new start. A subclass is a final frozen attrs class with a `kind`; implement `atoms(sizes)`, the number
-    of atoms given those of the world's measures, and `measure(space, world, setting)`, the measure itself on `space`.
+    of atoms given those of the world's measures, and `measure(space, world, setting)`, the measure itself on `space`. Raise
+    MeasureflowError that begins with the key, `path: ...`, and ends with what would have worked.
     """
 
     family: ClassVar[str] = "init"
@@ -110,11 +111,15 @@ def settle(points: Float[Tensor, "n d"], space: Space, normalise: bool, where: s
         row = int((~torch.isfinite(points).all(1)).nonzero()[0])
         raise MeasureflowError(f"{where}: row {row} is not finite ({points[row].tolist()}); remove or mend such rows")
     if points.shape[1] != space.dim:
-        raise MeasureflowError(f"{where}: points have d = {points.shape[1]}, this measure lives in d = {space.dim}")
+        raise MeasureflowError(
+            f"{where}: points have d = {points.shape[1]}, this measure lives in d = {space.dim}; give it points of that width"
+        )
     if normalise:
         points = space.domain.project(points)
     off = space.domain.distance_to(points)
-    worst = int(off.argmax())
+    worst = int(off.argmax())  # a NaN counts as the largest
+    if bool(off[worst].isnan()):
+        raise MeasureflowError(f"{where}: row {worst} has no nearest point on the {space.domain.kind}; remove such rows")
     if float(off[worst]) > 1e-3:
         raise MeasureflowError(
             f"{where}: row {worst} is {float(off[worst]):.3g} away from the {space.domain.kind}; "

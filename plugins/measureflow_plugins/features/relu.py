@@ -7,6 +7,7 @@ import attrs
 
 from measureflow.domain import Space
 from measureflow.feature import DotProduct, Symbolic, heaviside
+from measureflow.schedule import within
 
 
 @final
@@ -15,7 +16,7 @@ class Relu(DotProduct):
     """phi(x, theta) = max(<x, theta>, 0)^power; theta lives where x does (on spheres: F1 and F2 of Bach 2017)."""
 
     kind: ClassVar[str] = "relu"
-    power: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    power: int = attrs.field(default=1, validator=within(1))
 
     @property
     def degree(self) -> int:

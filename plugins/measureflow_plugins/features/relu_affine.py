@@ -6,6 +6,7 @@ import attrs
 
 from measureflow.domain import Space
 from measureflow.feature import AppendOne, DotProduct, Lift, Normalise, Symbolic
+from measureflow.schedule import within
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import relu_power
 
@@ -19,7 +20,7 @@ class ReluAffine(DotProduct):
     """
 
     kind: ClassVar[str] = "relu-affine"
-    power: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    power: int = attrs.field(default=1, validator=within(1))
 
     @property
     def degree(self) -> int:

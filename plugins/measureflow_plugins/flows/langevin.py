@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, final
 import attrs
 
 from measureflow.coupling import Potential
+from measureflow.errors import MeasureflowError
 from measureflow.flow import Context, Flow
 from measureflow.measure import Need, Particles
 from measureflow.schedule import Schedule, scheduled
@@ -33,6 +34,11 @@ class Langevin(Flow):
         h, T = h * self.rate(context.step), self.temperature(context.step)
         if h == 0:
             return mu
+        if self.noise == "antithetic" and mu.whole % 2:
+            raise MeasureflowError(
+                f"measures.{context.measure}.flows.{context.position}.noise: 'antithetic' pairs atom i with atom i + N/2, and "
+                f"N = {mu.whole} is odd; make N even, or noise = 'plain'"
+            )
         grad = potential(mu.points, Need.GRAD).grad
         if T == 0:
             move = grad * (-h * mu.sign)[:, None]

@@ -9,7 +9,7 @@ from torch import Tensor
 from measureflow.coupling import Potential
 from measureflow.flow import Context, Flow
 from measureflow.measure import Particles
-from measureflow.schedule import Schedule, scheduled
+from measureflow.schedule import Schedule, scheduled, within
 
 
 @final
@@ -26,7 +26,7 @@ class Restart(Flow):
     local: ClassVar[bool] = True
     pointwise: ClassVar[bool] = False
     probability: Schedule = scheduled(0.0, 0.0, 1.0)
-    every: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
+    every: int | None = attrs.field(default=None, validator=within(1))
     to: Literal["random", "own"] = "random"
     data: str = "data"
 

@@ -6,7 +6,9 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.domain import Space
+from measureflow.errors import MeasureflowError
 from measureflow.measure import Particles
+from measureflow.schedule import within
 from measureflow.source import Init, Setting, World
 
 
@@ -16,10 +18,16 @@ class FromData(Init):
     """The data `copies` times over, as a probability measure: atom i is a copy of data point i mod n."""
 
     kind: ClassVar[str] = "data"
-    copies: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    copies: int = attrs.field(default=1, validator=within(1))
 
     def atoms(self, sizes: Mapping[str, int]) -> int:
         return self.copies * sizes.get("data", 0)
 
     def measure(self, space: Space, world: World, setting: Setting) -> Particles:
+        if space != world.space:
+            (kind, d), (mine, dim) = ((each.domain.kind, each.dim) for each in (world.space, space))
+            raise MeasureflowError(
+                f"kind = 'data': the data live on {kind} with d = {d}, this measure on {mine} with d = {dim}; "
+                "start it from 'uniform' or 'file'"
+            )
         return Particles.uniform(world.measures["data"].points.repeat(self.copies, 1), space.domain)

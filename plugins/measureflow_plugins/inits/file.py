@@ -23,7 +23,7 @@ class FromFile(Init):
     path: str
     key: str | None = None
     columns: tuple[int, ...] | None = None
-    header: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    header: int = attrs.field(default=0, validator=within(0))
     normalise: bool = False
     signs: Literal["positive", "negative", "balanced"] = "positive"
     tv: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))

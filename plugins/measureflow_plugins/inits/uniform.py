@@ -22,7 +22,7 @@ class Uniform(Init):
     """
 
     kind: ClassVar[str] = "uniform"
-    size: int = attrs.field(validator=attrs.validators.ge(1))
+    size: int = attrs.field(validator=within(1))
     signs: Literal["positive", "negative", "balanced"] = "positive"
     tv: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
 

@@ -23,6 +23,10 @@ class Energy(Metric):
     def reads(self) -> tuple[str, ...]:
         return self.of
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"energy.{name}" for name in self.of)
+
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         return {f"energy.{name}": self._mean(name, system, view) for name in self.of}
 

@@ -22,6 +22,10 @@ class Mass(Metric):
     def reads(self) -> tuple[str, ...]:
         return (self.of,)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("mass" if self.of == "gamma" else f"mass.{self.of}",)
+
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         mu = system[self.of]
-        return {"mass" if self.of == "gamma" else f"mass.{self.of}": view.reducer.total(mu, mu.mass)}
+        return {self.names[0]: view.reducer.total(mu, mu.mass)}

@@ -22,7 +22,10 @@ class Tv(Metric):
     def reads(self) -> tuple[str, ...]:
         return (self.of,)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("tv" if self.of == "gamma" else f"tv.{self.of}",)
+
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         mu = system[self.of]
-        name = "tv" if self.of == "gamma" else f"tv.{self.of}"
-        return {name: view.reducer.total(mu, mu.log_mass.exp())}
+        return {self.names[0]: view.reducer.total(mu, mu.log_mass.exp())}

@@ -10,6 +10,7 @@ import attrs
 from measureflow.checkpoint import save_checkpoint
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage
+from measureflow.schedule import within
 
 
 @final
@@ -18,7 +19,7 @@ class Checkpoint(Observer):
     """Saves the moving measures each time at least `seconds` have passed since the last save; a run's end always does."""
 
     kind: ClassVar[str] = "checkpoint"
-    seconds: float = attrs.field(default=60.0, validator=attrs.validators.ge(0.0))
+    seconds: float = attrs.field(default=60.0, validator=within(0.0))
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

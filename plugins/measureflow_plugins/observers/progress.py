@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage
+from measureflow.schedule import within
 
 
 @final
@@ -22,7 +23,7 @@ class Bar(Observer):
     """
 
     kind: ClassVar[str] = "progress"
-    seconds: float = attrs.field(default=10.0, validator=attrs.validators.ge(0.0))
+    seconds: float = attrs.field(default=10.0, validator=within(0.0))
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

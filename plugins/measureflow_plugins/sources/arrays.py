@@ -25,12 +25,11 @@ def read_array(
     except FileNotFoundError:
         raise MeasureflowError(f"{where}: no such file: {path} (paths are taken from the folder you run in)") from None
     except (OSError, ValueError, SafetensorError, EOFError) as error:
-        raise MeasureflowError(f"{where}: {path} cannot be read as {path.suffix}: {str(error).splitlines()[0]}") from None
+        raise MeasureflowError(f"{where}: {path} cannot be read as {path.suffix}: {_cause(error)}") from None
     array = _picked(found, key, f"{where}: {path}")
-    try:
-        array = np.asarray(array, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise MeasureflowError(f"{where}: {path} holds {array.dtype}, not numbers") from None
+    if array.dtype.kind not in "biuf":
+        raise MeasureflowError(f"{where}: {path} holds {array.dtype}; real numbers are needed")
+    array = array.astype(np.float64)
     if array.ndim != 2:
         raise MeasureflowError(f"{where}: {path} holds an array of shape {array.shape}; points are rows (n, d)")
     if columns is not None:
@@ -51,14 +50,25 @@ def _read(path: Path, header: int) -> dict[str, np.ndarray]:
         try:
             return {"": np.loadtxt(kept, delimiter=",", ndmin=2)}
         except ValueError as error:
-            raise ValueError(f"{error}; header = 1 skips a line of names") from None
+            if "could not convert" in str(error):
+                raise ValueError(f"{error}; header = {header + 1} skips a line of names") from None
+            raise
     if path.suffix == ".safetensors":
         return dict(load_file(path))
     loaded = np.load(path, allow_pickle=False)
     return {"": loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
 
 
+def _cause(error: Exception) -> str:
+    """The reason without numpy's advice, which is about its own arguments."""
+    if "pickle" in str(error):
+        return "it is no array, or holds Python objects, which are never loaded"
+    return str(error).splitlines()[0].partition("; use `usecols`")[0]
+
+
 def _picked(found: dict[str, np.ndarray], key: str | None, where: str) -> np.ndarray:
+    if not found:
+        raise MeasureflowError(f"{where} holds no array")
     if key is None and len(found) == 1:
         return next(iter(found.values()))
     if key is None:

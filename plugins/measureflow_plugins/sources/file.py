@@ -32,7 +32,7 @@ class FromFile(Source):
     test_key: str | None = None
     test_fraction: float = attrs.field(default=0.0, validator=within(0.0, 0.99))
     columns: tuple[int, ...] | None = None
-    header: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    header: int = attrs.field(default=0, validator=within(0))
     normalise: bool = False
 
     def space(self) -> Space:

@@ -47,11 +47,16 @@ class Planted:
     def sample(self, n: int, acceptance: float, rng: np.random.Generator) -> np.ndarray:
         """n exact samples (n, d), given the known acceptance (which only sets how much is proposed at a time)."""
         basis, floor = self.basis, self.lower_bound
+        r, d = basis.shape
         kept: list[np.ndarray] = []
         count = 0
         while count < n:
-            u = self.proposals(min(BATCH, int(1.1 * (n - count) / acceptance) + 64), rng)
-            accepted = u[rng.standard_exponential(len(u)) > self.energy(u) - floor]
+            size = min(BATCH, int(1.1 * (n - count) / acceptance) + 64)
+            radius, room = np.sqrt(_squared_radius(r, d, size, rng)), rng.standard_exponential(size)
+            # f* >= floor |u| (degree one), so most proposals fall before their direction is drawn
+            near = room > floor * (radius - 1)
+            u = radius[near, None] * _directions(r, int(near.sum()), rng)
+            accepted = u[room[near] > self.energy(u) - floor]
             kept.append(accepted)
             count += len(accepted)
         u = np.concatenate(kept)[:n]
@@ -64,47 +69,46 @@ class Planted:
     def proposals(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Coordinates u (n, r) of uniform points of the sphere."""
         r, d = self.basis.shape
-        if r == 2:
-            angle = rng.random(n) * (2 * np.pi)
-            direction = np.stack([np.cos(angle), np.sin(angle)], 1)
-        else:
-            direction = rng.standard_normal((n, r))
-            direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        return direction * np.sqrt(_squared_radius(r, d, n, rng))[:, None]
+        return np.sqrt(_squared_radius(r, d, n, rng))[:, None] * _directions(r, n, rng)
 
     def moments(self) -> tuple[float, float]:
         """(log Z, mean of f*): by quadrature for r <= 2, else by Monte Carlo over 2^22 proposals of a fixed seed."""
-        r = len(self.basis)
-        u = self._grid() if r <= 2 else self.proposals(MONTE_CARLO, np.random.default_rng(0))
+        if len(self.basis) <= 2:
+            u, share = self._grid()
+        else:
+            u, share = self.proposals(MONTE_CARLO, np.random.default_rng(0)), np.full(MONTE_CARLO, 1 / MONTE_CARLO)
         f = self.energy(u)
-        weight = np.exp(-(f - f.min()))
-        return float(np.log(weight.mean()) - f.min()), float((f * weight).sum() / weight.sum())
+        weight = share * np.exp(-(f - f.min()))
+        return float(np.log(weight.sum()) - f.min()), float((f * weight).sum() / weight.sum())
 
-    def _grid(self) -> np.ndarray:
-        """Equally weighted nodes (n, r): midpoints in the quantiles of |u|^2, equidistant directions."""
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes u (n, r) and their shares of the uniform law: Gauss-Legendre in the polar angle, equidistant directions.
+
+        |u| = cos(psi) has density cos(psi)^(r-1) sin(psi)^(d-r-1).
+        """
         r, d = self.basis.shape
-        directions = 2048 if r == 2 else 2
-        quantiles = (np.arange(1 if d == r else 4096 // r) + 0.5) / (1 if d == r else 4096 // r)
+        x, share = np.polynomial.legendre.leggauss(512)
+        psi = (x + 1) * (np.pi / 4)
+        share = share * np.cos(psi) ** (r - 1) * np.sin(psi) ** (d - r - 1) if d > r else np.ones(1)
+        radius = np.cos(psi) if d > r else np.ones(1)
+        directions = 4096 if r == 2 else 2
         angle = (np.arange(directions) + 0.5) * (2 * np.pi / directions)
         unit = np.stack([np.cos(angle), np.sin(angle)], 1) if r == 2 else np.array([[-1.0], [1.0]])
-        radius = np.sqrt(_radius_quantile(r, d, quantiles))
-        return (radius[:, None, None] * unit[None]).reshape(-1, r)
+        u = (radius[:, None, None] * unit[None]).reshape(-1, r)
+        return u, np.repeat(share / share.sum(), directions) / directions
 
 
 def _squared_radius(r: int, d: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """|u|^2 ~ Beta(r/2, (d-r)/2)."""
+    """|u|^2 ~ Beta(r/2, (d-r)/2); in closed form for r = 2."""
     if d == r:
         return np.ones(n)
-    return _radius_quantile(2, d, rng.random(n)) if r == 2 else rng.beta(r / 2, (d - r) / 2, n)
+    return 1 - rng.random(n) ** (2 / (d - 2)) if r == 2 else rng.beta(r / 2, (d - r) / 2, n)
 
 
-def _radius_quantile(r: int, d: int, q: np.ndarray) -> np.ndarray:
-    """Quantiles of |u|^2 for r = 2, in closed form, and for r = 1, by inverting the cumulated density of an angle."""
-    if d == r:
-        return np.ones_like(q)
+def _directions(r: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform unit vectors (n, r)."""
     if r == 2:
-        return 1 - (1 - q) ** (2 / (d - 2))
-    angle = np.linspace(0, np.pi / 2, 2**16 + 1)  # u = cos(angle) has density sin(angle)^(d-2)
-    density = np.sin((angle[1:] + angle[:-1]) / 2) ** (d - 2)
-    cumulated = np.concatenate([[0.0], np.cumsum(density)])
-    return np.cos(np.interp(q, cumulated / cumulated[-1], angle)) ** 2
+        angle = rng.random(n) * (2 * np.pi)
+        return np.stack([np.cos(angle), np.sin(angle)], 1)
+    normal = rng.standard_normal((n, r))
+    return normal / np.linalg.norm(normal, axis=1, keepdims=True)

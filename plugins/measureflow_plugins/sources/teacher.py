@@ -12,6 +12,7 @@ import torch
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError
 from measureflow.measure import Particles
+from measureflow.schedule import within
 from measureflow.source import Setting, Source, Truth, World
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
@@ -33,8 +34,8 @@ class Teacher(Source):
     kind: ClassVar[str] = "teacher"
     neurons: Any = attrs.field(converter=as_neurons)
     weights: tuple[float, ...]
-    train: int = attrs.field(validator=attrs.validators.ge(1))
-    test: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    train: int = attrs.field(validator=within(1))
+    test: int = attrs.field(default=0, validator=within(0))
 
     def __attrs_post_init__(self) -> None:
         if len(self.weights) != len(self.neurons):
@@ -54,7 +55,7 @@ class Teacher(Source):
         planted = self.planted()
         log_z, mean = planted.moments()
         acceptance = math.exp(log_z + planted.lower_bound)
-        if acceptance < LEAST_ACCEPTANCE:
+        if not acceptance >= LEAST_ACCEPTANCE:
             raise MeasureflowError(
                 f"data.weights: exact sampling would accept {acceptance:.2g} of its proposals, less than {LEAST_ACCEPTANCE:g}; "
                 f"lower the weights (now {list(self.weights)}) or the angle between neurons that pull together"
