@@ -102,12 +102,14 @@ class Chunked(Local):
     tile: int = attrs.field(default=2**19, validator=attrs.validators.ge(1))
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
-        value = X.new_zeros(X.shape[0]) if Need.VALUE in need else None
-        grad = X.new_zeros(X.shape) if Need.GRAD in need else None
+        make = X.new_empty if Y.shape[0] else X.new_zeros
+        value = make(X.shape[0]) if Need.VALUE in need else None
+        grad = make(X.shape) if Need.GRAD in need else None
         tile_sum = _dot if phi.form == "dot" else _radial
         for rows, columns, P in self._tiles(*_arguments(phi.form, X, Y)):
             out = Field(None if value is None else value[rows], None if grad is None else grad[rows])
-            tile_sum(phi, P, X[rows], Y[columns], None if a is None else a[columns], out)
+            weights = None if a is None else a[columns]
+            tile_sum(phi, P, X[rows], Y[columns], weights, out, keep=0.0 if columns.start == 0 else 1.0)
         return Field(value, grad)
 
     def _tiles(self, left: Tensor, right: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -135,30 +137,27 @@ def _arguments(form: Form, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([X, x2, torch.ones_like(x2)], 1), torch.cat([Y * -2, torch.ones_like(y2), y2], 1)
 
 
-def _add(into: Tensor, K: Tensor, a: Tensor | None) -> None:
-    """into_i += sum_j K_ij a_j."""
-    if a is None:
-        into += K.sum(1)
-    else:
-        into.addmv_(K, a)
+def _add(into: Tensor, K: Tensor, a: Tensor | None, keep: float) -> None:
+    """into_i <- keep into_i + sum_j K_ij a_j; with keep = 0 what `into` held does not matter."""
+    into.addmv_(K, K.new_ones(K.shape[1]) if a is None else a, beta=keep)
 
 
-def _dot(phi: Feature, U: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field) -> None:
+def _dot(phi: Feature, U: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field, keep: float) -> None:
     if out.maybe_value is not None:
-        _add(out.value, phi.profile(U, 0), a)
+        _add(out.value, phi.profile(U, 0), a, keep)
     if out.maybe_grad is not None:
-        out.grad.addmm_(phi.profile(U, 1), Y if a is None else Y * a[:, None])
+        out.grad.addmm_(phi.profile(U, 1), Y if a is None else Y * a[:, None], beta=keep)
 
 
-def _radial(phi: Feature, R2: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field) -> None:
+def _radial(phi: Feature, R2: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field, keep: float) -> None:
     R2.clamp_(min=0)
     if out.maybe_value is not None:
-        _add(out.value, phi.profile(R2, 0), a)
+        _add(out.value, phi.profile(R2, 0), a, keep)
     if out.maybe_grad is not None:  # 2 sum_j a_j rho'(r2) (x - y_j)
         S = phi.profile(R2, 1)
-        weight = torch.zeros_like(X[:, 0])
-        _add(weight, S, a)
-        out.grad.addmm_(S, Y if a is None else Y * a[:, None], alpha=-2).add_(X * weight[:, None], alpha=2)
+        weight = torch.empty_like(X[:, 0])
+        _add(weight, S, a, 0.0)
+        out.grad.addmm_(S, Y if a is None else Y * a[:, None], beta=keep, alpha=-2).add_(X * weight[:, None], alpha=2)
 
 
 @final

@@ -1,0 +1,47 @@
+"""One step of Algorithm 1 as a bare torch loop over row blocks: what the engine's overhead is measured against.
+
+Same order (sequential), same blocks, same number of normals (antithetic pairs) as the engine's step.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+RADIUS = 10.0
+
+
+def particle_pass(X: Tensor, theta: Tensor, masses: Tensor, buffer: Tensor) -> Tensor:
+    """sum_j masses_j 1[<x, theta_j> > 0] theta_j for every row of X."""
+    rows = len(buffer)
+    weighted, out = theta * masses[:, None], torch.empty_like(X)
+    for i in range(0, len(X), rows):
+        block = X[i : i + rows]
+        u = torch.mm(block, theta.T, out=buffer[: len(block)])
+        torch.mm(u.gt_(0), weighted, out=out[i : i + rows])
+    return out
+
+
+def neuron_pass(X: Tensor, theta: Tensor, buffer: Tensor) -> Tensor:
+    """mean_i 1[<x_i, theta> > 0] x_i for every neuron."""
+    rows = len(buffer)
+    out = torch.zeros_like(theta)
+    for i in range(0, len(X), rows):
+        block = X[i : i + rows]
+        u = torch.mm(block, theta.T, out=buffer[: len(block)])
+        out.addmm_(u.gt_(0).T, block)
+    return out.div_(len(X))
+
+
+def step(X: Tensor, theta: Tensor, s: Tensor, w: Tensor, data: Tensor, h: float, a: float, buffer: Tensor) -> tuple[Tensor, ...]:
+    """(X, theta, w) one step later; the buffer has (rows of a block, m) numbers."""
+    half = torch.randn(len(X) // 2, X.shape[1])
+    move = torch.cat([half, -half]).mul_(math.sqrt(2 * h))
+    move.sub_(particle_pass(X, theta, s * w / len(w), buffer), alpha=h).add_(X)
+    X = move.div_(move.norm(dim=1, keepdim=True))
+    G = neuron_pass(X, theta, buffer).sub_(neuron_pass(data, theta, buffer))
+    F = (G * theta).sum(1)
+    G = G - theta * F[:, None]
+    moved = theta + h * a * s[:, None] * G
+    w = w * torch.exp(h * a * s * F)
+    return X, moved / moved.norm(dim=1, keepdim=True), w * (RADIUS / w.mean().clamp(min=RADIUS))
