@@ -103,8 +103,8 @@ def converter(registry: Registry) -> cattrs.Converter:
     c.register_structure_hook_func(_is_list, lambda value, t: _list(c, value, t))
     c.register_structure_hook_func(_is_component, lambda value, t: _component(c, registry, value, t))
     c.register_structure_hook_func(_is_config, lambda value, t: _attributes(c, value, t))
-    c.register_structure_hook(Probe, lambda value, _: Probe(*_triggered(c, value, FAMILIES["metric"])))
-    c.register_structure_hook(Watch, lambda value, _: Watch(*_triggered(c, value, FAMILIES["observer"])))
+    c.register_structure_hook(Probe, lambda value, _: Probe(*_triggered(c, registry, value, FAMILIES["metric"])))
+    c.register_structure_hook(Watch, lambda value, _: Watch(*_triggered(c, registry, value, FAMILIES["observer"])))
     return c
 
 
@@ -134,7 +134,7 @@ def _wanted(t: Any) -> str:
     if t is Schedule:
         return "a number or a schedule (a table with a kind)"
     if _is_component(t):
-        return f"a {t.family}: a table with a kind"
+        return f"{'an' if t.family[0] in 'aeiou' else 'a'} {t.family}: a table with a kind"
     if t in SCALARS:
         return SCALARS[t]
     return "a list" if _is_list(t) else "a table" if _is_table(t) or _is_config(t) else "a value"
@@ -184,7 +184,7 @@ def _each(c: cattrs.Converter, entries: Iterable[tuple[Any, Any]], item: Any) ->
     return out
 
 
-def _component(c: cattrs.Converter, registry: Registry, value: Any, base: Any) -> Any:
+def _component(c: cattrs.Converter, registry: Registry, value: Any, base: Any, also: tuple[str, ...] = ()) -> Any:
     """A table with a `kind`, a bare kind, or, for a schedule, a number."""
     if base is Schedule and isinstance(value, int | float):
         return Constant(c.structure(value, float))
@@ -195,10 +195,10 @@ def _component(c: cattrs.Converter, registry: Registry, value: Any, base: Any) -
     if "kind" not in value:
         raise ValueError(f"a {base.family} needs a kind; known: {', '.join(registry.kinds(base.family))}")
     cls = registry.get(base.family, value["kind"])
-    return _attributes(c, {key: entry for key, entry in value.items() if key != "kind"}, cls)
+    return _attributes(c, {key: entry for key, entry in value.items() if key != "kind"}, cls, also)
 
 
-def _attributes(c: cattrs.Converter, value: Any, cls: Any) -> Any:
+def _attributes(c: cattrs.Converter, value: Any, cls: Any, also: tuple[str, ...] = ()) -> Any:
     """An attrs class from a table: each field is structured and validated by itself, so that no problem hides another."""
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a table, got {value!r}")
@@ -207,7 +207,7 @@ def _attributes(c: cattrs.Converter, value: Any, cls: Any) -> Any:
     known: dict[str, Any] = {}
     for key in value:
         if key not in fields:
-            errors.append(_noted(ValueError(unknown("key", key, fields)), AttributeValidationNote(key, key, None)))
+            errors.append(_noted(ValueError(unknown("key", key, [*fields, *also])), AttributeValidationNote(key, key, None)))
     for name, a in fields.items():
         if name in value:
             try:
@@ -225,7 +225,7 @@ def _attributes(c: cattrs.Converter, value: Any, cls: Any) -> Any:
     return cls(**known)
 
 
-def _triggered(c: cattrs.Converter, value: Any, base: Any) -> tuple[Any, Every]:
+def _triggered(c: cattrs.Converter, registry: Registry, value: Any, base: Any) -> tuple[Any, Every]:
     """A component and its trigger, written in one table."""
     table = {"kind": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping):
@@ -233,9 +233,9 @@ def _triggered(c: cattrs.Converter, value: Any, base: Any) -> tuple[Any, Every]:
     own = {key: entry for key, entry in table.items() if key != "every"}
     trigger = {key: entry for key, entry in table.items() if key == "every"}
     parts, errors = [], []
-    for part, cls in ((own, base), (trigger, Every)):
+    for part in (lambda: _component(c, registry, own, base, ("every",)), lambda: c.structure(trigger, Every)):
         try:
-            parts.append(c.structure(part, cls))
+            parts.append(part())
         except Exception as error:
             errors.append(error)
     if errors:

@@ -1,6 +1,7 @@
 """An experiment: what a TOML file says, and the simulation it stands for."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -113,11 +114,11 @@ def _unavailable(e: Experiment) -> Iterator[str]:
         yield str(error)
         return
     yield from _loose_ends(e, sizes)
-    for name, player in e.measures.items():
+    for name in e.measures:
         try:
-            player.init.atoms(sizes)
+            _atoms(name, e, sizes)
         except MeasureflowError as error:
-            yield f"measures.{name}.init.{error}"
+            yield str(error)
 
 
 def _clashes(e: Experiment) -> Iterator[str]:
@@ -172,9 +173,14 @@ def footprint(e: Experiment) -> dict[str, tuple[int, int, int]]:
     still = {name: (size, x.dim, size * x.dim * width) for name, size in sizes.items()}
     moving = {}
     for name, space in spaces(e).items():
-        size = e.measures[name].init.atoms(sizes)
+        size = _atoms(name, e, sizes)
         moving[name] = (size, space.dim, WORKING_COPIES * size * (space.dim + 1) * width)  # one number an atom besides
     return still | moving
+
+
+def _atoms(name: str, e: Experiment, sizes: Mapping[str, int]) -> int:
+    with _under(f"measures.{name}.init"):
+        return e.measures[name].init.atoms(sizes)
 
 
 def device_of(e: Experiment) -> torch.device:
@@ -183,7 +189,8 @@ def device_of(e: Experiment) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(e.device)
-        torch.Generator(device)  # all noise needs one
+        torch.empty(0, device=device)
+        torch.Generator(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise MeasureflowError(
             f"device: {e.device!r} is not to be had here ({str(error).splitlines()[0]}); 'cpu' or 'auto' is"
@@ -219,11 +226,18 @@ def _drawn(e: Experiment, noise: Noise, device: torch.device) -> tuple[World, di
 
 def _start(name: str, e: Experiment, space: Space, world: World, setting: Setting) -> Particles:
     player = e.measures[name]
-    try:
+    with _under(f"measures.{name}.init"):
         mu = player.init.measure(space, world, setting)
-    except MeasureflowError as error:
-        raise MeasureflowError(f"measures.{name}.init.{error}") from None
     return marked(mu, player.flows, setting.noise)
+
+
+@contextmanager
+def _under(path: str) -> Iterator[None]:
+    """Puts `path` before the key that a component's error begins with."""
+    try:
+        yield
+    except MeasureflowError as error:
+        raise MeasureflowError(f"{path}.{error}") from None
 
 
 def _fits(e: Experiment, device: torch.device) -> None:
