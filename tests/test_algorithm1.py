@@ -9,13 +9,13 @@ import pytest
 import torch
 from algorithm1 import Algorithm1
 
+from measureflow.chunked import Chunked
 from measureflow.experiment import Built, build, from_tables
 from measureflow.measure import Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed
 from measureflow.observe import measured
 from measureflow.plugins import Registry
-from measureflow.reduce import Chunked
 from measureflow.simulate import advance
 from measureflow.source import Truth
 from measureflow_plugins.domains.sphere import Sphere

@@ -7,12 +7,12 @@ import attrs
 import pytest
 import torch
 
+from measureflow.chunked import Chunked
 from measureflow.coupling import Potential
 from measureflow.domain import Domain
 from measureflow.flow import Flow, marked
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed
-from measureflow.reduce import Chunked
 from measureflow.scheme import Game
 from measureflow.testing import Quadratic, normals, stepped
 from measureflow.testing import _Alone as Alone

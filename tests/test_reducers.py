@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from measureflow.chunked import Chunked, spans
 from measureflow.domain import Space
 from measureflow.feature import Feature
 from measureflow.keops import KeOps
 from measureflow.measure import Need, Particles
-from measureflow.reduce import Chunked
 from measureflow.testing import check_reducer, dense, measure, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -77,15 +77,15 @@ def test_only_what_is_needed_is_computed() -> None:
         _ = field.grad
 
 
-@pytest.mark.parametrize(("n", "m"), [(100_000, 64), (64, 100_000), (6000, 6000)])
-def test_no_large_matrix_exists(n: int, m: int) -> None:
-    space = Space(Sphere(), 3)
-    X, Y = measure(space, n).points.float(), measure(space, m, seed=1).points.float()
-    largest = max(rows.stop - rows.start for rows, _, _ in Chunked()._tiles(X, Y))
-    for rows, columns, product in Chunked()._tiles(X, Y):
-        assert product.numel() <= Chunked().tile
-        assert product.shape == (rows.stop - rows.start, columns.stop - columns.start)
-    assert largest <= n
+@pytest.mark.parametrize(("n", "m"), [(100_000, 64), (64, 100_000), (6000, 6000), (1, 1), (0, 3), (3, 0)])
+def test_tiles_cover_everything_once_and_stay_small(n: int, m: int) -> None:
+    tile = 2**19
+    covered = 0
+    for rows, columns in spans(n, m, tile):
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        assert 0 < size <= tile
+        covered += size
+    assert covered == n * m
 
 
 def test_width_mismatch_names_both_dimensions() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from measureflow.chunked import Chunked
 from measureflow.errors import MeasureflowError
 from measureflow.measure import Need
 from measureflow.noise import Keyed
-from measureflow.reduce import Chunked
 from measureflow.source import Setting, World
 from measureflow_plugins.sources.planted import Planted
 from measureflow_plugins.sources.teacher import Teacher

@@ -20,7 +20,7 @@ from measureflow.noise import Keyed, Noise
 from measureflow.observe import Probe, Watch
 from measureflow.plugins import Registry
 from measureflow.reduce import Auto, Reducer
-from measureflow.schedule import Schedule, as_schedule, within
+from measureflow.schedule import LARGEST, Schedule, as_schedule, within
 from measureflow.scheme import Game, Scheme
 from measureflow.simulate import Simulation
 from measureflow.source import Init, Setting, Source, World
@@ -54,7 +54,7 @@ class Experiment:
 
     name: str = attrs.field(validator=_name)
     steps: int = attrs.field(validator=within(0))
-    step: Schedule = attrs.field(converter=as_schedule, validator=within(0.0, open_low=True))
+    step: Schedule = attrs.field(converter=as_schedule, validator=within(0.0, LARGEST, open_low=True))
     coupling: Coupling
     measures: dict[str, Player]
     order: Scheme

@@ -11,7 +11,7 @@ from torch import Tensor
 from measureflow.domain import Space
 
 Symbolic = Any  # a torch tensor or a KeOps LazyTensor: profiles are written once for both
-Form = Literal["dot", "radial"]
+Form = Literal["dot", "radial", "autograd"]
 
 
 def heaviside(u: Symbolic) -> Symbolic:
@@ -24,8 +24,8 @@ def heaviside(u: Symbolic) -> Symbolic:
 class Lift(ABC):
     """A map of points `(n, d) -> (n, D)` applied to one side of a feature before its profile.
 
-    Implement `forward` and `pullback(points, cotangents (n, D)) -> (n, d)`, the transposed derivative that brings a
-    gradient back after the reduction; `width(d)` is D.
+    Implement `forward`, its derivative `push(points, vectors (n, d)) -> (n, D)` and the transposed derivative
+    `pullback(points, cotangents (n, D)) -> (n, d)`, which brings a gradient back after the reduction.
     """
 
     @abstractmethod
@@ -37,8 +37,8 @@ class Lift(ABC):
         """d forward(points)^T cotangents, row by row."""
 
     @abstractmethod
-    def width(self, d: int) -> int:
-        """D for a given d."""
+    def push(self, points: Float[Tensor, "n d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
+        """d forward(points) vectors, row by row."""
 
 
 @final
@@ -52,8 +52,8 @@ class Identity(Lift):
     def pullback(self, points: Tensor, cotangents: Tensor) -> Tensor:
         return cotangents
 
-    def width(self, d: int) -> int:
-        return d
+    def push(self, points: Tensor, vectors: Tensor) -> Tensor:
+        return vectors
 
 
 @final
@@ -67,8 +67,8 @@ class AppendOne(Lift):
     def pullback(self, points: Tensor, cotangents: Tensor) -> Tensor:
         return cotangents[:, :-1]
 
-    def width(self, d: int) -> int:
-        return d + 1
+    def push(self, points: Tensor, vectors: Tensor) -> Tensor:
+        return torch.cat([vectors, torch.zeros_like(vectors[:, :1])], 1)
 
 
 @final
@@ -86,8 +86,8 @@ class Normalise(Lift):
         pulled: Tensor = (cotangents - unit * (unit * cotangents).sum(1, keepdim=True)) / norm
         return pulled
 
-    def width(self, d: int) -> int:
-        return d
+    def push(self, points: Tensor, vectors: Tensor) -> Tensor:
+        return self.pullback(points, vectors)  # the derivative of a normalisation is symmetric
 
 
 class Feature(ABC):
@@ -96,7 +96,9 @@ class Feature(ABC):
     Do not subclass `Feature` itself: take the family that fits and write its scalar profile.
 
     - `DotProduct`: phi = kappa(<x, theta>);
-    - `Radial`: phi = rho(|x - theta|^2).
+    - `Radial`: phi = rho(|x - theta|^2);
+    - `Autograd`: phi is any torch function, differentiated by torch: a whole network, say, so that gamma is a measure over
+      its parameters. Slower, and torch only.
 
     A profile takes the derivative's `order` and must be valid on a torch tensor and on a KeOps LazyTensor: use their
     common methods (`relu`, `exp`, `sqrt`, `clamp`, `acos`, arithmetic with floats) and the helper `heaviside`. It must
@@ -134,6 +136,10 @@ class Feature(ABC):
         """The lifts of the x side and of the theta side."""
 
     @abstractmethod
+    def pair(self, x: Float[Tensor, "n d"], theta: Float[Tensor, "m p"]) -> Float[Tensor, "n m"]:
+        """The whole matrix phi(x_i, theta_j), differentiable by torch: for small problems and as the truth in tests."""
+
+    @abstractmethod
     def parameter_space(self, x: Space) -> Space:
         """Where theta lives, given where x lives."""
 
@@ -156,6 +162,12 @@ class DotProduct(Feature):
     def lifts(self) -> tuple[Lift, Lift]:
         return (Identity(), Identity())
 
+    @final
+    def pair(self, x: Tensor, theta: Tensor) -> Tensor:
+        on_x, on_theta = self.lifts
+        matrix: Tensor = self.profile(on_x.forward(x) @ on_theta.forward(theta).T, 0)
+        return matrix
+
 
 class Radial(Feature):
     """phi(x, y) = rho(|x - y|^2): implement `profile(r2, order)` with derivatives in r2, and `orders`."""
@@ -169,6 +181,31 @@ class Radial(Feature):
 
     def parameter_space(self, x: Space) -> Space:
         return x
+
+    @final
+    def pair(self, x: Tensor, theta: Tensor) -> Tensor:
+        on_x, on_theta = self.lifts
+        matrix: Tensor = self.profile((on_x.forward(x)[:, None] - on_theta.forward(theta)).square().sum(2), 0)
+        return matrix
+
+
+class Autograd(Feature):
+    """phi(x, theta) by any torch function: implement `pair(x (n, d), theta (m, p)) -> (n, m)` and `parameter_space`.
+
+    `pair` must be differentiable by torch in both arguments, twice where score matching is wanted.
+    """
+
+    form: ClassVar[Form] = "autograd"
+    degree: ClassVar[None] = None
+    orders: ClassVar[int] = 0
+
+    @property
+    def lifts(self) -> tuple[Lift, Lift]:
+        return (Identity(), Identity())
+
+    @final
+    def profile(self, u: Symbolic, order: int) -> Symbolic:
+        raise TypeError(f"{self.kind} has no scalar profile: it is differentiated by torch")
 
 
 @final
@@ -198,6 +235,9 @@ class Swapped(Feature):
     def lifts(self) -> tuple[Lift, Lift]:
         x, theta = self.inner.lifts
         return (theta, x)
+
+    def pair(self, x: Tensor, theta: Tensor) -> Tensor:
+        return self.inner.pair(theta, x).T
 
     def parameter_space(self, x: Space) -> Space:
         raise TypeError("a swapped feature has no parameters of its own; ask the feature it came from")

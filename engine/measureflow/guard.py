@@ -1,6 +1,6 @@
 """Notices a state that is no longer finite, and says which flow of which measure made it so."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, final
 
 import attrs
@@ -17,8 +17,12 @@ from measureflow.scheme import Game, Scheme
 
 
 def finite(system: System, game: Game) -> bool:
-    """Whether every moving measure has finite points and masses: one sum each, read together."""
-    sums = [part.sum() for name in game.players for part in (system[name].points, system[name].mass)]
+    """Whether every moving measure has finite points, masses and log-masses: one sum each, read together."""
+    return _finite([system[name] for name in game.players])
+
+
+def _finite(measures: Sequence[Particles]) -> bool:
+    sums = [part.sum() for mu in measures for part in (mu.points, mu.mass, mu.log_mass)]
     return bool(torch.isfinite(torch.stack(sums)).all()) if sums else True
 
 
@@ -47,7 +51,7 @@ class _Watched(Flow):
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         moved = self.flow.step(mu, potential, h, context)
-        if not all(bool(torch.isfinite(part.sum())) for part in (moved.points, moved.mass)):
+        if not _finite([moved]):
             name, place = context.measure, f"measures.{context.measure}.flows.{context.position}"
             raise NonFiniteError(
                 f"{name} became non-finite at step {context.step + 1} in its flow {self.flow.kind!r} ({place}): "

@@ -31,25 +31,51 @@ class KeOps(Local):
     kind: ClassVar[str] = "keops"
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
-        n = X.shape[0]
-        if n == 0 or Y.shape[0] == 0:
-            return Field(X.new_zeros(n) if Need.VALUE in need else None, X.new_zeros(X.shape) if Need.GRAD in need else None)
-        Vi, Vj = _symbols()
-        x, y = Vi(X.contiguous()), Vj(Y.contiguous())
-        argument = (x * y).sum(-1) if phi.form == "dot" else x.sqdist(y)
+        x, y, argument = _pair(phi, X, Y)
         parts = []
         if Need.VALUE in need:
             parts.append(phi.profile(argument, 0))
         if Need.GRAD in need:
             slope = phi.profile(argument, 1)
             parts.append(slope * y if phi.form == "dot" else (2.0 * slope) * (x - y))
-        formula = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
-        if a is not None:
-            formula = formula * Vj(a.contiguous()[:, None])
-        sums = _compiled(lambda: formula.sum(1, backend=_backend(X)))
-        width = 1 if Need.VALUE in need else 0
-        value = sums[:, 0].contiguous() if width else None
-        return Field(value, sums[:, width:].contiguous() if Need.GRAD in need else None)
+        weigh = 1 if a is None else _symbols()[1](a.contiguous()[:, None])
+        return _field([part if a is None else part * weigh for part in parts], X, need)
+
+    def directed_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor, need: Need) -> Field:
+        x, y, argument = _pair(phi, X, Y)
+        v = _symbols()[1](V.contiguous())
+        along = (x * v).sum(-1) if phi.form == "dot" else ((x - y) * v).sum(-1)
+        slope = phi.profile(argument, 1)
+        parts = []
+        if Need.VALUE in need:
+            parts.append(slope * along if phi.form == "dot" else (-2.0 * slope) * along)
+        if Need.GRAD in need:
+            bend = phi.profile(argument, 2) * along
+            parts.append(bend * y + slope * v if phi.form == "dot" else (-4.0 * bend) * (x - y) + (-2.0 * slope) * v)
+        return _field(parts, X, need)
+
+    def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
+        _, _, argument = _pair(phi, X, Y)
+        formula = phi.profile(argument, 0) * _symbols()[1](V.contiguous())
+        return _compiled(lambda: formula.sum(1, backend=_backend(X)))
+
+
+def _pair(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Any, Any, Any]:
+    """Symbolic x_i, y_j and the profile's argument; raises MeasureflowError where KeOps cannot take the feature."""
+    if phi.form == "autograd":
+        raise MeasureflowError('reducer: KeOps cannot differentiate a torch function; reducer = "chunked" can')
+    Vi, Vj = _symbols()
+    x, y = Vi(X.contiguous()), Vj(Y.contiguous())
+    return x, y, (x * y).sum(-1) if phi.form == "dot" else x.sqdist(y)
+
+
+def _field(parts: list[Any], X: Tensor, need: Need) -> Field:
+    """One reduction for value and gradient together."""
+    formula = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
+    sums = _compiled(lambda: formula.sum(1, backend=_backend(X)))
+    width = 1 if Need.VALUE in need else 0
+    value = sums[:, 0].contiguous() if width else None
+    return Field(value, sums[:, width:].contiguous() if Need.GRAD in need else None)
 
 
 def _backend(X: Tensor) -> str:

@@ -13,6 +13,7 @@ import attrs
 import click
 import pluggy
 
+from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling
 from measureflow.domain import Domain
 from measureflow.errors import PluginError, unknown
@@ -20,7 +21,7 @@ from measureflow.feature import Feature
 from measureflow.flow import Flow
 from measureflow.metric import Metric
 from measureflow.observe import Observer
-from measureflow.reduce import Chunked, Local, Reducer, Request
+from measureflow.reduce import Local, Reducer, Request
 from measureflow.schedule import Schedule
 from measureflow.scheme import Scheme
 from measureflow.source import Init, Source

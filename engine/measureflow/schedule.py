@@ -6,6 +6,8 @@ from typing import Any, ClassVar, final
 
 import attrs
 
+LARGEST = 1e18  # of a rate or a step size: their product must fit in float32
+
 
 class Schedule(ABC):
     """A number that may change with the step.
@@ -72,6 +74,6 @@ def within(low: float, high: float = float("inf"), *, open_low: bool = False) ->
     return check
 
 
-def scheduled(default: float | Schedule, low: float = 0.0, high: float = float("inf")) -> Any:
+def scheduled(default: float | Schedule, low: float = 0.0, high: float = LARGEST) -> Any:
     """An attrs field that takes a number or a schedule with values in [low, high]."""
     return attrs.field(default=as_schedule(default), converter=as_schedule, validator=within(low, high))

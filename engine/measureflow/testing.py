@@ -8,13 +8,14 @@ import attrs
 import torch
 from torch import Tensor
 
+from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling, Potential
 from measureflow.domain import Domain, Space
 from measureflow.feature import Feature
 from measureflow.flow import Flow, marked
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed
-from measureflow.reduce import Chunked, Reducer
+from measureflow.reduce import Reducer
 from measureflow.scheme import Game
 
 TOLERANCE = 1e-9  # rounding of float64 sums of a few hundred terms of size one, with room for square roots
@@ -62,17 +63,8 @@ def check_feature(phi: Feature, x: Space, size: int = 40) -> None:
     """Profile derivatives, homogeneity, and both sides' gradients through the lifts, against autograd."""
     y = phi.parameter_space(x)
     at, source = x.domain.sample(normals(size, x.dim)), measure(y, size // 2, seed=2, signed=True)
-    u = normals(200, seed=4) if phi.form == "dot" else normals(200, seed=4).square() + 0.1
-    u = u.clamp(-0.95, 0.95) if phi.form == "dot" else u
-    for order in range(phi.orders):
-        leaf = u.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(phi.profile(leaf, order).sum(), leaf)
-        _close(f"profile of order {order + 1} is the derivative of order {order}", phi.profile(u, order + 1), slope)
-    before = u.clone()
-    phi.profile(u, 0)
-    assert torch.equal(u, before), "profile must not change its argument"
-    if phi.degree:
-        _close("the profile is homogeneous of its degree", u * phi.profile(u, 1), phi.degree * phi.profile(u, 0))
+    if phi.form != "autograd":
+        _check_profile(phi)
     for side, points, other in ((phi, at, source), (phi.T, source.points, measure(x, size, seed=3, signed=True))):
         leaf = points.clone().requires_grad_()
         value = dense(side, leaf, other)
@@ -82,12 +74,22 @@ def check_feature(phi: Feature, x: Space, size: int = 40) -> None:
         _close("gradients are the sums' gradients", field.grad, grad)
 
 
+def _check_profile(phi: Feature) -> None:
+    u = normals(200, seed=4).clamp(-0.95, 0.95) if phi.form == "dot" else normals(200, seed=4).square() + 0.1
+    for order in range(phi.orders):
+        leaf = u.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(phi.profile(leaf, order).sum(), leaf)
+        _close(f"profile of order {order + 1} is the derivative of order {order}", phi.profile(u, order + 1), slope)
+    before = u.clone()
+    phi.profile(u, 0)
+    assert torch.equal(u, before), "profile must not change its argument"
+    if phi.degree:
+        _close("the profile is homogeneous of its degree", u * phi.profile(u, 1), phi.degree * phi.profile(u, 0))
+
+
 def dense(phi: Feature, at: Tensor, source: Particles) -> Tensor:
     """sum_j mass_j phi(at_i, y_j) by the whole matrix, differentiable in `at`: the plainest truth there is."""
-    X, Y = phi.lifts[0].forward(at), phi.lifts[1].forward(source.points)
-    u = X @ Y.T if phi.form == "dot" else (X[:, None] - Y).square().sum(2)
-    out: Tensor = phi.profile(u, 0) @ source.mass
-    return out
+    return phi.pair(at, source.points) @ source.mass
 
 
 def check_reducer(reducer: Reducer, phi: Feature, x: Space, n: int, m: int, tolerance: float = TOLERANCE) -> None:
@@ -102,6 +104,30 @@ def check_reducer(reducer: Reducer, phi: Feature, x: Space, n: int, m: int, tole
         _close("gradient with value", both.grad, grad, tolerance)
         _close("value alone", reducer.field(phi, at.detach(), source, Need.VALUE).value, value.detach(), tolerance)
         _close("gradient alone", reducer.field(phi, at.detach(), source, Need.GRAD).grad, grad, tolerance)
+        vectors = normals(m, y.dim, seed=8)
+        _close(
+            "vector sum",
+            reducer.vector_sum(phi, at.detach(), source, vectors),
+            phi.pair(at.detach(), source.points) @ (source.mass[:, None] * vectors),
+            tolerance,
+        )
+        _check_directional(reducer, phi, at, source, vectors, tolerance)
+
+
+def _check_directional(reducer: Reducer, phi: Feature, at: Tensor, source: Particles, vectors: Tensor, tolerance: float) -> None:
+    """Directional sums, and their gradients where the feature is smooth enough, against torch's own derivatives."""
+    leaf = source.points.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((phi.pair(at, leaf) @ source.mass).sum(), leaf, create_graph=True)
+    if slope.grad_fn is None:
+        return
+    rows = [torch.autograd.grad(phi.pair(at[i : i + 1], leaf).sum(), leaf, create_graph=True)[0] for i in range(at.shape[0])]
+    value = torch.stack([(row * vectors).sum(1) @ source.mass for row in rows])
+    need = Need.BOTH if phi.form == "autograd" or phi.orders > 1 else Need.VALUE
+    field = reducer.directional(phi, at.detach(), source, vectors, need)
+    _close("directional sum", field.value, value.detach(), tolerance)
+    if Need.GRAD in need:
+        (grad,) = torch.autograd.grad(value.sum(), at)
+        _close("gradient of the directional sum", field.grad, grad, tolerance)
 
 
 @attrs.frozen(eq=False)

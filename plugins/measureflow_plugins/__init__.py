@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Iterable
 
+from measureflow.chunked import Chunked
 from measureflow.keops import KeOps
 from measureflow.plugins import components_in, hookimpl
-from measureflow.reduce import Chunked, Local, Request
+from measureflow.reduce import Local, Request
 
 
 @hookimpl

@@ -1,0 +1,167 @@
+"""The chunked reducer: matrix products on tiles that stay in cache."""
+
+from collections.abc import Iterator
+from typing import ClassVar, final
+
+import attrs
+import torch
+from torch import Tensor
+
+from measureflow.feature import Feature
+from measureflow.measure import Field, Need
+from measureflow.reduce import Local
+
+Span = tuple[slice, slice]
+ACTIVATIONS = 64  # numbers that a torch function is expected to keep for each pair of points, for its backward pass
+
+
+@final
+@attrs.frozen
+class Chunked(Local):
+    """Matrix products on tiles: in float64 on the CPU, the truth that every other reducer is held against.
+
+    The longer axis is cut into blocks, the shorter too where both are long, so that a tile has about `tile` numbers and
+    neither an n x m nor an m x n matrix ever exists; the product's buffer is reused from tile to tile.
+    """
+
+    kind: ClassVar[str] = "chunked"
+    tile: int = attrs.field(default=2**19, validator=attrs.validators.ge(1))
+
+    def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
+        out = _empty(X, Y, need)
+        if phi.form == "autograd":
+            masses = Y.new_ones(Y.shape[0]) if a is None else a
+            for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
+                _automatic(phi, X[rows], Y[columns], masses[columns], None, _rows(out, rows), float(columns.start > 0))
+            return out
+        tile_sum = _dot if phi.form == "dot" else _radial
+        left, right = _arguments(phi, X, Y)
+        for rows, columns, P in self._products(left, right):
+            weights = None if a is None else a[columns]
+            tile_sum(phi, P, X[rows], Y[columns], weights, _rows(out, rows), float(columns.start > 0))
+        return out
+
+    def directed_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor, need: Need) -> Field:
+        out = _empty(X, Y, need)
+        if phi.form == "autograd":
+            for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
+                _automatic(phi, X[rows], Y[columns], None, V[columns], _rows(out, rows), float(columns.start > 0))
+            return out
+        tile_sum = _dot_directed if phi.form == "dot" else _radial_directed
+        left, right = _arguments(phi, X, Y)
+        for rows, columns, P in self._products(left, right):
+            W = X[rows] @ V[columns].T
+            tile_sum(phi, P, W, X[rows], Y[columns], V[columns], _rows(out, rows), float(columns.start > 0))
+        return out
+
+    def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
+        out = X.new_zeros(X.shape[0], V.shape[1])
+        if phi.form == "autograd":
+            for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
+                out[rows].addmm_(phi.pair(X[rows], Y[columns]), V[columns])
+            return out
+        for rows, columns, P in self._products(*_arguments(phi, X, Y)):
+            argument = P if phi.form == "dot" else P.clamp_(min=0)
+            out[rows].addmm_(phi.profile(argument, 0), V[columns])
+        return out
+
+    def _products(self, left: Tensor, right: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Slices of rows and columns with the product `left[rows] @ right[columns].T`, valid until the next tile."""
+        buffer = left.new_empty(0)
+        for rows, columns in spans(left.shape[0], right.shape[0], self.tile):
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            if not buffer.numel():
+                buffer = left.new_empty(shape[0] * shape[1])
+            P = buffer[: shape[0] * shape[1]].view(shape)
+            yield rows, columns, torch.mm(left[rows], right[columns].T, out=P)
+
+
+def spans(n: int, m: int, tile: int) -> Iterator[Span]:
+    """Slices of rows and columns that cover n x m in tiles of at most `tile` numbers, the first the largest."""
+    short = max(1, min(n, m, int(max(tile, 1) ** 0.5)))
+    long = max(1, tile // short)
+    height, width = (min(long, n), short) if n >= m else (short, min(long, m))
+    for i in range(0, n, max(height, 1)):
+        for j in range(0, m, max(width, 1)):
+            yield slice(i, min(i + height, n)), slice(j, min(j + width, m))
+
+
+def _empty(X: Tensor, Y: Tensor, need: Need) -> Field:
+    """Outputs for X; zeros where there is nothing to sum, else whatever memory holds."""
+    make = X.new_empty if Y.shape[0] else X.new_zeros
+    return Field(make(X.shape[0]) if Need.VALUE in need else None, make(X.shape) if Need.GRAD in need else None)
+
+
+def _rows(out: Field, rows: slice) -> Field:
+    value, grad = out.maybe_value, out.maybe_grad
+    return Field(None if value is None else value[rows], None if grad is None else grad[rows])
+
+
+def _arguments(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices whose product holds the profile's arguments: <x, y>, or |x - y|^2 (centred, against cancellation)."""
+    if phi.form == "dot":
+        return X, Y
+    centre = Y.mean(0) if Y.shape[0] else 0.0
+    X, Y = X - centre, Y - centre
+    x2, y2 = X.square().sum(1, keepdim=True), Y.square().sum(1, keepdim=True)
+    return torch.cat([X, x2, torch.ones_like(x2)], 1), torch.cat([Y * -2, torch.ones_like(y2), y2], 1)
+
+
+def _add(into: Tensor, K: Tensor, a: Tensor | None, keep: float) -> None:
+    """into_i <- keep into_i + sum_j K_ij a_j; with keep = 0 what `into` held does not matter."""
+    into.addmv_(K, K.new_ones(K.shape[1]) if a is None else a, beta=keep)
+
+
+def _dot(phi: Feature, U: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field, keep: float) -> None:
+    if out.maybe_value is not None:
+        _add(out.value, phi.profile(U, 0), a, keep)
+    if out.maybe_grad is not None:
+        out.grad.addmm_(phi.profile(U, 1), Y if a is None else Y * a[:, None], beta=keep)
+
+
+def _radial(phi: Feature, R2: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field, keep: float) -> None:
+    R2.clamp_(min=0)
+    if out.maybe_value is not None:
+        _add(out.value, phi.profile(R2, 0), a, keep)
+    if out.maybe_grad is not None:  # 2 sum_j a_j rho'(r2) (x - y_j)
+        S = phi.profile(R2, 1)
+        weight = torch.empty_like(X[:, 0])
+        _add(weight, S, a, 0.0)
+        out.grad.addmm_(S, Y if a is None else Y * a[:, None], beta=keep, alpha=-2).add_(X * weight[:, None], alpha=2)
+
+
+def _dot_directed(phi: Feature, U: Tensor, W: Tensor, X: Tensor, Y: Tensor, V: Tensor, out: Field, keep: float) -> None:
+    """W_ij = <x_i, v_j>: sum_j kappa' W, and its gradient sum_j kappa'' W y_j + kappa' v_j."""
+    S = phi.profile(U, 1)
+    if out.maybe_value is not None:
+        _add(out.value, S * W, None, keep)
+    if out.maybe_grad is not None:
+        out.grad.addmm_(phi.profile(U, 2) * W, Y, beta=keep).addmm_(S, V)
+
+
+def _radial_directed(phi: Feature, R2: Tensor, W: Tensor, X: Tensor, Y: Tensor, V: Tensor, out: Field, keep: float) -> None:
+    """D_ij = <x_i - y_j, v_j>: sum_j -2 rho' D, and its gradient sum_j -4 rho'' D (x - y_j) - 2 rho' v_j."""
+    R2.clamp_(min=0)
+    D = W.sub_((Y * V).sum(1))
+    S = phi.profile(R2, 1)
+    if out.maybe_value is not None:
+        _add(out.value, S * D, torch.full_like(D[0], -2.0), keep)
+    if out.maybe_grad is not None:
+        H = phi.profile(R2, 2) * D
+        out.grad.addmm_(H, Y, beta=keep, alpha=4).addmm_(S, V, alpha=-2).add_(X * H.sum(1, keepdim=True), alpha=-4)
+
+
+def _automatic(phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, V: Tensor | None, out: Field, keep: float) -> None:
+    """A tile by torch's own differentiation: of sum_j a_j phi, or of sum_j <grad_y phi, v_j>."""
+    with torch.enable_grad():
+        X = X.detach().requires_grad_()
+        if a is not None:
+            value = phi.pair(X, Y) @ a
+        else:
+            Y = Y.detach().requires_grad_()
+            value = torch.func.jvp(lambda y: phi.pair(X, y).sum(1), (Y,), (V,))[1]
+        grad = torch.autograd.grad(value.sum(), X)[0] if out.maybe_grad is not None else None
+    if out.maybe_value is not None:
+        out.value.copy_(value.detach() if keep == 0 else out.value + value.detach())
+    if grad is not None:
+        out.grad.copy_(grad if keep == 0 else out.grad + grad)
