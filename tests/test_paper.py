@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from measureflow.experiment import build, from_tables
 from measureflow.observe import measured
 from measureflow.plugins import Registry

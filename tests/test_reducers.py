@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,10 +12,11 @@ from hypothesis import strategies as st
 
 from measureflow.chunked import Chunked, spans
 from measureflow.domain import Space
-from measureflow.feature import Feature
+from measureflow.errors import MeasureflowError
+from measureflow.feature import Autograd, Feature
 from measureflow.keops import KeOps
 from measureflow.measure import Need, Particles
-from measureflow.testing import check_reducer, dense, measure, normals
+from measureflow.testing import check_feature, check_reducer, dense, measure, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
@@ -96,3 +99,29 @@ def test_width_mismatch_names_both_dimensions() -> None:
 def test_importing_the_engine_does_not_import_pykeops() -> None:
     code = "import sys, measureflow.cli, measureflow.keops; sys.exit('pykeops' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@attrs.frozen
+class Network(Autograd):
+    """phi(x, theta) = tanh(<a, x> + b) c with theta = (a, b, c): parameters of another width than points."""
+
+    kind: ClassVar[str] = "network"
+
+    def pair(self, x: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x @ theta[:, : x.shape[1]].T + theta[:, -2]) * theta[:, -1]
+
+    def parameter_space(self, x: Space) -> Space:
+        return Space(Euclidean(), x.dim + 2)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (30, 9), (9, 30)])
+@pytest.mark.parametrize("tile", [64, 2000, 2**19])
+def test_torch_functions_equal_dense(n: int, m: int, tile: int) -> None:
+    check_reducer(Chunked(tile=tile), Network(), Space(Euclidean(), 3), n, m)
+
+
+def test_torch_functions_keep_the_feature_contract_and_keops_refuses_them() -> None:
+    space = Space(Euclidean(base="gaussian"), 3)
+    check_feature(Network(), space)
+    with pytest.raises(MeasureflowError, match='reducer = "chunked"'):
+        KeOps().field(Network(), normals(3, 3), measure(Space(Euclidean(), 5), 2), Need.VALUE)
