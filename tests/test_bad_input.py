@@ -16,12 +16,6 @@ FILE_TABLES = {**TABLES, "data": FILE_DATA, "metrics": [{"kind": "tv"}]}
 INIT_TABLES = {**TABLES, "measures": {**TABLES["measures"], "gamma": {"init": {"kind": "file", "path": "good.npy"}}}}
 
 
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path, capsys)
-
-
 def refused(shell: Shell, *arguments: object, says: tuple[str, ...]) -> str:
     """Runs a command that must end with exit code 2 and an error, without a traceback, that contains every part of `says`."""
     said = shell(*arguments)
@@ -83,6 +77,7 @@ VALUES: list[tuple[str, Any, tuple[str, ...]]] = [
     # values out of range
     ("step", 0, ("step = 0.0: must be a finite number above 0",)),
     ("step", -0.1, ("step = -0.1: must be a finite number above 0",)),
+    ("step", 1e30, ("step = 1e+30: must be", "at most 1e+18")),
     ("step", INF, ("must be a finite number, got inf",)),
     ("step", NAN, ("must be a finite number, got nan",)),
     ("steps", -1, ("steps = -1: must be a finite number at least 0",)),

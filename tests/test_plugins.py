@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import measureflow.plugins
+from measureflow.chunked import Chunked
 from measureflow.cli import main
 from measureflow.coupling import Potential
 from measureflow.domain import Space
@@ -26,7 +27,7 @@ from measureflow.experiment import from_tables
 from measureflow.flow import Context, Flow
 from measureflow.measure import Need, Particles
 from measureflow.plugins import components_in, hookimpl, load
-from measureflow.reduce import Chunked, Request
+from measureflow.reduce import Request
 from measureflow.testing import check_flow
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.flows.langevin import Langevin

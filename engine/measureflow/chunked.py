@@ -159,7 +159,9 @@ def _automatic(phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, V: Tensor |
             value = phi.pair(X, Y) @ a
         else:
             Y = Y.detach().requires_grad_()
-            value = torch.func.jvp(lambda y: phi.pair(X, y).sum(1), (Y,), (V,))[1]
+            one = X.new_ones(X.shape[0]).requires_grad_()  # the derivative along V as the transpose of a transpose
+            (slope,) = torch.autograd.grad(one @ phi.pair(X, Y).sum(1), Y, create_graph=True)
+            (value,) = torch.autograd.grad((slope * V).sum(), one, create_graph=True)
         grad = torch.autograd.grad(value.sum(), X)[0] if out.maybe_grad is not None else None
     if out.maybe_value is not None:
         out.value.copy_(value.detach() if keep == 0 else out.value + value.detach())
