@@ -1,6 +1,7 @@
 """The chunked reducer: matrix products on tiles that stay in cache."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import ClassVar, final
 
 import attrs
@@ -32,7 +33,8 @@ class Chunked(Local):
         if phi.form == "autograd":
             masses = Y.new_ones(Y.shape[0]) if a is None else a
             for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
-                _automatic(phi, X[rows], Y[columns], masses[columns], None, _rows(out, rows), float(columns.start > 0))
+                value_of = functools.partial(_weighted, phi, Y[columns], masses[columns])
+                _automatic(value_of, X[rows], _rows(out, rows), float(columns.start > 0))
             return out
         tile_sum = _dot if phi.form == "dot" else _radial
         left, right = _arguments(phi, X, Y)
@@ -45,7 +47,8 @@ class Chunked(Local):
         out = _empty(X, Y, need)
         if phi.form == "autograd":
             for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
-                _automatic(phi, X[rows], Y[columns], None, V[columns], _rows(out, rows), float(columns.start > 0))
+                value_of = functools.partial(_along, phi, Y[columns], V[columns])
+                _automatic(value_of, X[rows], _rows(out, rows), float(columns.start > 0))
             return out
         tile_sum = _dot_directed if phi.form == "dot" else _radial_directed
         left, right = _arguments(phi, X, Y)
@@ -151,17 +154,24 @@ def _radial_directed(phi: Feature, R2: Tensor, W: Tensor, X: Tensor, Y: Tensor, 
         out.grad.addmm_(H, Y, beta=keep, alpha=4).addmm_(S, V, alpha=-2).add_(X * H.sum(1, keepdim=True), alpha=-4)
 
 
-def _automatic(phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, V: Tensor | None, out: Field, keep: float) -> None:
-    """A tile by torch's own differentiation: of sum_j a_j phi, or of sum_j <grad_y phi, v_j>."""
+def _weighted(phi: Feature, Y: Tensor, a: Tensor, X: Tensor) -> Tensor:
+    """sum_j a_j phi(x_i, y_j)."""
+    return phi.pair(X, Y) @ a
+
+
+def _along(phi: Feature, Y: Tensor, V: Tensor, X: Tensor) -> Tensor:
+    """sum_j <grad_y phi(x_i, y_j), v_j>: the derivative along V, as the transpose of a transpose."""
+    Y, one = Y.detach().requires_grad_(), X.new_ones(X.shape[0]).requires_grad_()
+    (slope,) = torch.autograd.grad(one @ phi.pair(X, Y).sum(1), Y, create_graph=True)
+    (value,) = torch.autograd.grad((slope * V).sum(), one, create_graph=True)
+    return value
+
+
+def _automatic(value_of: Callable[[Tensor], Tensor], X: Tensor, out: Field, keep: float) -> None:
+    """A tile's sums, and their gradient by torch's own differentiation."""
     with torch.enable_grad():
         X = X.detach().requires_grad_()
-        if a is not None:
-            value = phi.pair(X, Y) @ a
-        else:
-            Y = Y.detach().requires_grad_()
-            one = X.new_ones(X.shape[0]).requires_grad_()  # the derivative along V as the transpose of a transpose
-            (slope,) = torch.autograd.grad(one @ phi.pair(X, Y).sum(1), Y, create_graph=True)
-            (value,) = torch.autograd.grad((slope * V).sum(), one, create_graph=True)
+        value = value_of(X)
         grad = torch.autograd.grad(value.sum(), X)[0] if out.maybe_grad is not None else None
     if out.maybe_value is not None:
         out.value.copy_(value.detach() if keep == 0 else out.value + value.detach())
