@@ -14,7 +14,7 @@ TABLES: dict[str, Any] = {
     "name": "small",
     "steps": 3,
     "step": 0.01,
-    "data": {"kind": "teacher", "neurons": {"angle": 2.0, "dim": 3}, "weights": [-3.0, -3.0], "train": 50, "test": 40},
+    "data": {"kind": "teacher", "neurons": [[1.0, 0.0, 0.0]], "weights": [-3.0], "train": 50, "test": 40},
     "measures": {
         "nu": {
             "init": {"kind": "data", "copies": 2},

@@ -70,7 +70,7 @@ VALUES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("metrics.0.every", 1.5, ("expected an integer, got 1.5",)),
     ("measures.gamma.flows.0.conserve", 1, ("expected true or false, got 1",)),
     ("data.weights", -3.0, ("expected a list, got -3.0",)),
-    ("data.weights.1", "x", ("expected a number, got 'x'",)),
+    ("data.weights.0", "x", ("expected a number, got 'x'",)),
     ("data.neurons", 3, ("expected a list of vectors", "shape ()")),
     ("data.neurons", [[1, 2], [3]], ("a list of vectors of one length", "[[1, 2], [3]]")),
     ("data.neurons", {"angle": 1.0}, ("{angle = (radians), dim = (an integer)}", "{'angle': 1.0}")),
@@ -157,8 +157,8 @@ TOGETHER: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"metrics": [{"kind": "energy", "of": ["nu"]}, {"kind": "energy"}]},
         ("metrics.1 (energy): writes 'energy.nu', and so does metrics.0 (energy)",),
     ),
-    ({"data.weights": [-1.0]}, ("data: 2 neurons need as many weights, got [-1.0]",)),
-    ({"data.weights": [0.0, 1.0]}, ("data: weights must be finite and not 0, got [0.0, 1.0]",)),
+    ({"data.weights": [-1.0, 2.0]}, ("data: 1 neurons need as many weights, got [-1.0, 2.0]",)),
+    ({"data.weights": [0.0]}, ("data: weights must be finite and not 0, got [0.0]",)),
 ]
 
 
