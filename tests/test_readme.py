@@ -1,5 +1,6 @@
 """What README.md and CONTRIBUTING.md say is what the project does; only the two set-up commands are not run here."""
 
+import functools
 import itertools
 import os
 import re
@@ -16,8 +17,9 @@ import pytest
 import torch
 
 import measureflow.plugins
+from measureflow import config
 from measureflow.cli import cli, main
-from measureflow.experiment import Experiment, build, from_tables, load
+from measureflow.experiment import Experiment, build, from_tables, load, typed
 from measureflow.plugins import Hooks, Registry
 from measureflow.simulate import run
 
@@ -168,7 +170,8 @@ def test_every_hook_is_named() -> None:
 
 def test_a_gpu_is_asked_for_as_shown(registry: Registry) -> None:
     (command,) = (command for command in COMMANDS if "cuda" in command)
-    experiment = load(EXAMPLE, registry, settings_in(command))
+    tables = functools.reduce(config.override, settings_in(command), config.read(EXAMPLE))
+    experiment = typed(tables, registry, command)  # not `load`, which refuses a device that is not to be had
     assert (experiment.device, experiment.reducer) == ("cuda", registry.get("reducer", "keops")())
 
 
