@@ -1,6 +1,6 @@
 """Shared by all tests: the installed plugins, the folder of data beside the project, quiet threads."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,9 @@ from small import Shell
 
 from measureflow.plugins import Registry, load
 
+# Small problems on one thread each: two workers share two cores, and OpenMP's threads would wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -25,11 +28,7 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
-    """The command line in an empty folder, on one thread: its experiments are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    yield Shell(tmp_path, capsys)
-    torch.set_num_threads(threads)
+    return Shell(tmp_path, capsys)

@@ -56,7 +56,12 @@ def built(registry: Registry, family: str, table: dict[str, Any]) -> Any:
 
 
 def cases(family: str) -> list[Any]:
-    return [pytest.param(table, id="-".join(str(v) for v in table.values())) for table in EXAMPLES[family]]
+    return [pytest.param(table, id="-".join(str(v) for v in table.values()), marks=_group(table)) for table in EXAMPLES[family]]
+
+
+def _group(table: dict[str, Any]) -> list[pytest.MarkDecorator]:
+    """KeOps has no lock between processes: its tests stay on one worker."""
+    return [pytest.mark.xdist_group("keops")] if table["kind"] == "keops" else []
 
 
 def test_every_component_has_an_example(registry: Registry) -> None:

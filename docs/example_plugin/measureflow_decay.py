@@ -4,11 +4,7 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Particles
-from measureflow.plugins import hookimpl
-from measureflow.schedule import Schedule, scheduled
+from measureflow.api import Context, Flow, Particles, Potential, Schedule, hookimpl, scheduled
 
 
 @final

@@ -185,6 +185,7 @@ def check_flow(flow: Flow, space: Space, size: int = 24, signed: bool = True) ->
 
     Pass `signed = False` for a flow that is defined for positive measures only.
     """
+    assert all(isinstance(getattr(flow, name, None), bool) for name in ("local", "pointwise")), "say of the class: local, pointwise"
     mu = marked(measure(space, size, signed=signed), (flow,), Keyed(0))
     kept = {"points": mu.points.clone(), "log_mass": mu.log_mass.clone(), **{k: v.clone() for k, v in mu.marks.items()}}
     once, again = stepped(flow, mu, 0.01), stepped(flow, mu, 0.01)
@@ -202,6 +203,7 @@ def check_flow(flow: Flow, space: Space, size: int = 24, signed: bool = True) ->
     if flow.local:
         blocks = [stepped(flow, mu.block(0, 10), 0.01), stepped(flow, mu.block(10, size), 0.01)]
         _close("a local flow moves blocks as it moves the whole", torch.cat([b.points for b in blocks]), once.points)
+        _close("a local flow weighs blocks as it weighs the whole", torch.cat([b.log_mass for b in blocks]), once.log_mass)
 
 
 def check_coupling(coupling: Coupling, x: Space, size: int = 12) -> None:

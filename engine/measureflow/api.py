@@ -1,0 +1,71 @@
+"""Everything a plugin or a script needs, from one place: `from measureflow.api import Flow, Particles, hookimpl`."""
+
+from measureflow.chunked import Chunked
+from measureflow.coupling import Coupling, Linear, Potential
+from measureflow.domain import Domain, Space
+from measureflow.errors import MeasureflowError
+from measureflow.experiment import Experiment, build, from_tables, load
+from measureflow.feature import Autograd, DotProduct, Feature, Radial, heaviside
+from measureflow.flow import Context, Flow
+from measureflow.measure import Field, Need, Particles, System
+from measureflow.metric import Metric, View
+from measureflow.noise import Keyed, Noise
+from measureflow.observe import Observer, See, Stage
+from measureflow.plugins import Registry, hookimpl
+from measureflow.plugins import load as load_plugins
+from measureflow.reduce import Local, Reducer, Request
+from measureflow.schedule import Schedule, scheduled, within
+from measureflow.scheme import Game, Scheme
+from measureflow.simulate import Simulation, advance, run
+from measureflow.source import Init, Setting, Source, Truth, World
+
+__all__ = [
+    "Autograd",
+    "Chunked",
+    "Context",
+    "Coupling",
+    "Domain",
+    "DotProduct",
+    "Experiment",
+    "Feature",
+    "Field",
+    "Flow",
+    "Game",
+    "Init",
+    "Keyed",
+    "Linear",
+    "Local",
+    "MeasureflowError",
+    "Metric",
+    "Need",
+    "Noise",
+    "Observer",
+    "Particles",
+    "Potential",
+    "Radial",
+    "Reducer",
+    "Registry",
+    "Request",
+    "Schedule",
+    "Scheme",
+    "See",
+    "Setting",
+    "Simulation",
+    "Source",
+    "Space",
+    "Stage",
+    "System",
+    "Truth",
+    "View",
+    "World",
+    "advance",
+    "build",
+    "from_tables",
+    "heaviside",
+    "hookimpl",
+    "load",
+    "load_plugins",
+    "run",
+    "scheduled",
+    "within",
+]
