@@ -5,7 +5,7 @@ from measureflow.coupling import Coupling, Linear, Potential
 from measureflow.domain import Domain, Space
 from measureflow.errors import MeasureflowError
 from measureflow.experiment import Experiment, build, from_tables, load
-from measureflow.feature import Autograd, DotProduct, Feature, Radial, heaviside
+from measureflow.feature import Autograd, DotProduct, Feature, Radial, exponential, heaviside, positive
 from measureflow.flow import Context, Flow
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.metric import Metric, View
@@ -60,11 +60,13 @@ __all__ = [
     "World",
     "advance",
     "build",
+    "exponential",
     "from_tables",
     "heaviside",
     "hookimpl",
     "load",
     "load_plugins",
+    "positive",
     "run",
     "scheduled",
     "within",

@@ -117,7 +117,7 @@ def _add(into: Tensor, K: Tensor, a: Tensor | None, keep: float) -> None:
 
 def _dot(phi: Feature, U: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field, keep: float) -> None:
     if out.maybe_value is not None:
-        _add(out.value, phi.profile(U, 0), a, keep)
+        _add(out.value, phi.profile(U.clone() if out.maybe_grad is not None else U, 0), a, keep)
     if out.maybe_grad is not None:
         out.grad.addmm_(phi.profile(U, 1), Y if a is None else Y * a[:, None], beta=keep)
 
@@ -125,7 +125,7 @@ def _dot(phi: Feature, U: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: F
 def _radial(phi: Feature, R2: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, out: Field, keep: float) -> None:
     R2.clamp_(min=0)
     if out.maybe_value is not None:
-        _add(out.value, phi.profile(R2, 0), a, keep)
+        _add(out.value, phi.profile(R2.clone() if out.maybe_grad is not None else R2, 0), a, keep)
     if out.maybe_grad is not None:  # 2 sum_j a_j rho'(r2) (x - y_j)
         S = phi.profile(R2, 1)
         weight = torch.empty_like(X[:, 0])
@@ -135,7 +135,7 @@ def _radial(phi: Feature, R2: Tensor, X: Tensor, Y: Tensor, a: Tensor | None, ou
 
 def _dot_directed(phi: Feature, U: Tensor, W: Tensor, X: Tensor, Y: Tensor, V: Tensor, out: Field, keep: float) -> None:
     """W_ij = <x_i, v_j>: sum_j kappa' W, and its gradient sum_j kappa'' W y_j + kappa' v_j."""
-    S = phi.profile(U, 1)
+    S = phi.profile(U.clone(), 1)
     if out.maybe_value is not None:
         _add(out.value, S * W, None, keep)
     if out.maybe_grad is not None:
@@ -146,7 +146,7 @@ def _radial_directed(phi: Feature, R2: Tensor, W: Tensor, X: Tensor, Y: Tensor, 
     """D_ij = <x_i - y_j, v_j>: sum_j -2 rho' D, and its gradient sum_j -4 rho'' D (x - y_j) - 2 rho' v_j."""
     R2.clamp_(min=0)
     D = W.sub_((Y * V).sum(1))
-    S = phi.profile(R2, 1)
+    S = phi.profile(R2.clone(), 1)
     if out.maybe_value is not None:
         _add(out.value, S * D, torch.full_like(D[0], -2.0), keep)
     if out.maybe_grad is not None:

@@ -15,10 +15,20 @@ Form = Literal["dot", "radial", "autograd"]
 
 
 def heaviside(u: Symbolic) -> Symbolic:
-    """1 where u > 0, else 0 (0 at 0), in the dtype of `u`; for tensors and LazyTensors."""
+    """1 where u > 0, else 0 (0 at 0), in the dtype of `u`; overwrites a tensor that needs no gradient."""
     if isinstance(u, Tensor):
-        return torch.gt(u, 0, out=torch.empty_like(u))
+        return u.gt(0).to(u.dtype) if u.requires_grad else u.gt_(0)
     return u.relu().sign()
+
+
+def positive(u: Symbolic) -> Symbolic:
+    """max(u, 0); overwrites a tensor that needs no gradient."""
+    return u.relu_() if isinstance(u, Tensor) and not u.requires_grad else u.relu()
+
+
+def exponential(u: Symbolic) -> Symbolic:
+    """exp(u); overwrites a tensor that needs no gradient."""
+    return u.exp_() if isinstance(u, Tensor) and not u.requires_grad else u.exp()
 
 
 class Lift(ABC):
@@ -101,11 +111,12 @@ class Feature(ABC):
       its parameters. Slower, and torch only.
 
     A profile takes the derivative's `order` and must be valid on a torch tensor and on a KeOps LazyTensor: use their
-    common methods (`relu`, `exp`, `sqrt`, `clamp`, `acos`, arithmetic with floats) and the helper `heaviside`. It must
-    not change its argument. `orders` says up to which order the derivative is a bounded function. A `Lift` per side wraps
-    the profile, e.g. theta -> theta/|theta|; gradients are pulled back after the reduction. `degree`, where kappa is
-    positively homogeneous, lets the engine take values from gradients (Euler's identity). `parameter_space(x)` says where
-    theta lives when x lives in the given space, and thereby its initial law. `phi.T` swaps the sides.
+    common methods (`sqrt`, `clamp`, `acos`, arithmetic with floats) and the helpers `heaviside`, `positive`, `exponential`.
+    Its argument is a scratch tile that it may overwrite, as the helpers do. `orders` says up to which order the
+    derivative is a bounded function. A `Lift` per side wraps the profile, e.g. theta -> theta/|theta|; gradients are
+    pulled back after the reduction. `degree`, where kappa is positively homogeneous, lets the engine take values from
+    gradients (Euler's identity). `parameter_space(x)` says where theta lives when x lives in the given space, and thereby
+    its initial law. `phi.T` swaps the sides.
     """
 
     family: ClassVar[str] = "feature"
@@ -118,7 +129,7 @@ class Feature(ABC):
 
     @abstractmethod
     def profile(self, u: Symbolic, order: int) -> Symbolic:
-        """The derivative of the given order of the scalar profile at `u`, elementwise."""
+        """The derivative of the given order of the scalar profile at `u`, elementwise; may overwrite `u`."""
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ class Sphere(Domain):
     flat: ClassVar[bool] = True
 
     def project(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return points / points.norm(dim=1, keepdim=True)
+        return torch.nn.functional.normalize(points, dim=1)
 
     def tangent(self, points: Float[Tensor, "n d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return vectors - points * (points * vectors).sum(1, keepdim=True)

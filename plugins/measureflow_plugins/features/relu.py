@@ -6,7 +6,7 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.domain import Space
-from measureflow.feature import DotProduct, Symbolic, heaviside
+from measureflow.feature import DotProduct, Symbolic, heaviside, positive
 from measureflow.schedule import within
 
 
@@ -42,7 +42,7 @@ def relu_power(u: Symbolic, power: int, order: int) -> Symbolic:
     if left == 0:
         value = heaviside(u)
     else:
-        base = u.relu()
+        base = positive(u)
         value = base
         for _ in range(left - 1):
             value = value * base
