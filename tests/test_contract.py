@@ -1,5 +1,7 @@
 """Every registered component keeps the promises of its abstract type; one without an example fails here."""
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,59 +17,44 @@ from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
 
-EXAMPLES: dict[str, list[dict[str, Any]]] = {
-    "coupling": [{"kind": "dual-ebm", "feature": "gaussian"}, {"kind": "dual-ebm", "feature": {"kind": "relu", "power": 2}}],
-    "domain": [{"kind": "sphere"}, {"kind": "euclidean"}, {"kind": "euclidean", "base": "gaussian", "variance": 2.0}],
-    "feature": [
-        *({"kind": "relu", "power": k} for k in (1, 2, 3)),
-        *({"kind": "relu-affine", "power": k} for k in (1, 2)),
-        {"kind": "gaussian", "length": 0.7},
-    ],
-    "flow": [
-        {"kind": "langevin"},
-        {"kind": "langevin", "noise": "antithetic", "method": "geodesic", "temperature": 0.5},
-        {"kind": "langevin", "temperature": 0.0},
-        {"kind": "wasserstein"},
-        {"kind": "wasserstein", "method": "geodesic"},
-        {"kind": "fisher-rao", "conserve": True},
-        {"kind": "fisher-rao"},
-        {"kind": "wfr", "rate": 2.0, "reaction": 0.5},
-        {"kind": "tv-ball", "radius": 10.0},
-        {"kind": "tv-ball", "radius": 0.5, "method": "multiplier"},
-        {"kind": "restart", "probability": 0.5},
-        {"kind": "restart", "every": 1, "to": "own"},
-    ],
-    "init": [{"kind": "data"}, {"kind": "uniform", "size": 5}, {"kind": "file", "path": "x.npy"}],
-    "metric": [{"kind": kind} for kind in ("kl", "score", "tv", "mass", "energy")],
-    "observer": [{"kind": kind} for kind in ("progress", "checkpoint", "curves")],
-    "reducer": [{"kind": "chunked", "tile": 1000}, {"kind": "keops"}],
-    "schedule": [],
-    "scheme": [{"kind": "sequential"}, {"kind": "simultaneous"}],
-    "source": [
-        {"kind": "file", "path": "x.npy"},
-        {"kind": "teacher", "neurons": "bimodal", "weights": [-1.0, -2.0], "train": 3},
-    ],
-}
-SPACES = [Space(Sphere(), 4), Space(Euclidean(base="gaussian"), 3)]
+EXAMPLES = [
+    (family, table)
+    for path in sorted((Path(__file__).parent / "examples").glob("*.toml"))
+    for family, tables in tomllib.loads(path.read_text()).items()
+    for table in tables
+]
+SPACES = {"sphere": Space(Sphere(), 4), "euclidean": Space(Euclidean(base="gaussian"), 3)}
 
 
 def built(registry: Registry, family: str, table: dict[str, Any]) -> Any:
-    return config.structure(table, FAMILIES[family], registry, "example")
+    own = {key: value for key, value in table.items() if not key.startswith("_")}
+    return config.structure(own, FAMILIES[family], registry, "example")
 
 
-def cases(family: str) -> list[Any]:
-    return [pytest.param(table, id="-".join(str(v) for v in table.values()), marks=_group(table)) for table in EXAMPLES[family]]
-
-
-def _group(table: dict[str, Any]) -> list[pytest.MarkDecorator]:
-    """KeOps has no lock between processes: its tests stay on one worker."""
-    return [pytest.mark.xdist_group("keops")] if table["kind"] == "keops" else []
+def cases(family: str, spaces: bool = False) -> list[Any]:
+    """The examples of a family, on each space they are defined on; KeOps, which has no lock, stays on one worker."""
+    found = []
+    for known, table in EXAMPLES:
+        if known == family and "_own" not in table:
+            where = [table["_on"]] if "_on" in table else list(SPACES)
+            for name in where if spaces else [""]:
+                marks = [pytest.mark.xdist_group("keops")] if table["kind"] == "keops" else []
+                label = "-".join([*(str(value) for key, value in table.items() if key[0] != "_"), name])
+                found.append(pytest.param(table, *([SPACES[name]] if spaces else []), id=label, marks=marks))
+    return found
 
 
 def test_every_component_has_an_example(registry: Registry) -> None:
-    given = {(family, table["kind"]) for family, tables in EXAMPLES.items() for table in tables}
+    given = {(family, table["kind"]) for family, table in EXAMPLES}
     own = {key for key, origin in registry.origins.items() if origin.startswith("builtin ")}
     assert given == own
+
+
+def test_contracts_kept_elsewhere_name_a_test_that_exists() -> None:
+    for _, table in EXAMPLES:
+        if "_own" in table:
+            path, _, name = table["_own"].partition("::")
+            assert f"def {name}(" in (Path(__file__).parent / path).read_text()
 
 
 @pytest.mark.parametrize("key", sorted(load().components), ids="-".join)
@@ -79,7 +66,7 @@ def test_component_is_frozen_final_and_documented(registry: Registry, key: tuple
     assert issubclass(cls, FAMILIES[key[0]])
 
 
-@pytest.mark.parametrize(("family", "table"), [(family, table) for family, tables in EXAMPLES.items() for table in tables])
+@pytest.mark.parametrize(("family", "table"), EXAMPLES)
 def test_config_round_trip(registry: Registry, family: str, table: dict[str, Any]) -> None:
     component = built(registry, family, table)
     assert built(registry, family, config.unstructure(component)) == component
@@ -91,27 +78,24 @@ def test_domain(registry: Registry, table: dict[str, Any], d: int) -> None:
     check_domain(built(registry, "domain", table), d)
 
 
-@pytest.mark.parametrize("table", cases("feature"))
-@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize(("table", "space"), cases("feature", spaces=True))
 def test_feature(registry: Registry, table: dict[str, Any], space: Space) -> None:
     check_feature(built(registry, "feature", table), space)
 
 
-@pytest.mark.parametrize("table", cases("flow"))
-@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize(("table", "space"), cases("flow", spaces=True))
 def test_flow(registry: Registry, table: dict[str, Any], space: Space) -> None:
-    check_flow(built(registry, "flow", table), space)
+    check_flow(built(registry, "flow", table), space, signed=table.get("_signed", True))
 
 
-@pytest.mark.parametrize("table", cases("coupling"))
-@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize(("table", "space"), cases("coupling", spaces=True))
 def test_coupling(registry: Registry, table: dict[str, Any], space: Space) -> None:
     check_coupling(built(registry, "coupling", table), space)
 
 
 @pytest.mark.parametrize("table", cases("reducer"))
 def test_reducer(registry: Registry, table: dict[str, Any]) -> None:
-    check_reducer(built(registry, "reducer", table), Relu(), SPACES[0], 30, 12)
+    check_reducer(built(registry, "reducer", table), Relu(), SPACES["sphere"], 30, 12)
 
 
 @pytest.mark.parametrize("table", cases("schedule"))

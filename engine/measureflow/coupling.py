@@ -1,7 +1,7 @@
 """Couplings: one functional of several measures, and the potential it gives each of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, final
 
 import attrs
@@ -86,6 +86,10 @@ class Coupling(ABC):
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """Names of further measures that it needs."""
+
+    def objections(self, players: Mapping[str, Sequence[object]]) -> Iterable[str]:
+        """What this coupling cannot give the flows of each measure, each as `measures.NAME.flows.I (kind): why`."""
+        return ()
 
     @abstractmethod
     def spaces(self, x: Space) -> Mapping[str, Space]:

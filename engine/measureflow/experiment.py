@@ -122,7 +122,10 @@ def _unavailable(e: Experiment) -> Iterator[str]:
 
 
 def _clashes(e: Experiment) -> Iterator[str]:
-    """Two metrics that write one name."""
+    """Two metrics that write one name; flows that the scheme or the coupling cannot serve."""
+    players = {name: player.flows for name, player in e.measures.items()}
+    yield from e.order.objections(players)
+    yield from e.coupling.objections(players)
     written = {"step": "every row", "seconds": "every row"}
     for i, probe in enumerate(e.metrics):
         mine = f"metrics.{i} ({probe.metric.kind})"

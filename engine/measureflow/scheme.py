@@ -2,7 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, final
 
 import attrs
@@ -53,6 +53,10 @@ class Scheme(ABC):
 
     family: ClassVar[str] = "scheme"
     kind: ClassVar[str]
+
+    def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
+        """What this scheme cannot play, each as `measures.NAME.flows.I (kind): why`; asked before the run."""
+        return ()
 
     @abstractmethod
     def advance(self, system: System, game: Game, h: float) -> System:
