@@ -1,0 +1,89 @@
+"""The duality gap of dual training."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+import torch
+from torch import Tensor
+
+from measureflow.coupling import Potential
+from measureflow.measure import Need, Particles, System
+from measureflow.metric import Metric, View
+from measureflow.schedule import within
+from measureflow_plugins.metrics.ascent import highest
+from measureflow_plugins.metrics.gibbs import Rule, gibbs
+from measureflow_plugins.metrics.kernel_stein import residual
+from measureflow_plugins.metrics.samples import thinned
+
+
+@final
+@attrs.frozen
+class Gap(Metric):
+    """R max |F| - integral F dgamma >= 0 with F = integral phi(x, .) d(Gibbs(gamma) - data): what training can still gain.
+
+    It is the primal value at gamma plus the dual value at Gibbs(gamma), entropies at temperature 1/beta; log Z cancels
+    (Domingo-Enrich et al., Theorem 1). R is the TV bound `radius`. Gibbs(gamma) is integrated as `gibbs` says, never taken from
+    the walkers, whose own distance from it stands beside: "gap.residual", their kernel Stein discrepancy at `length` on at most
+    `at_most` of them. The maximum is climbed to from the neurons and `starts` random parameters, the `climbers` highest, in
+    `ascent` steps: a lower bound. Of sampled laws one half finds the maximiser and the other weighs it, so that noise is not
+    taken for a gain.
+
+    Writes "gap", "gap.error" (quadrature: the distance to half the nodes; sampling: a standard error), "gap.residual",
+    "gap.F" at the maximiser: where a neuron of sign gap.F belongs next, and its first `coordinates` coordinates "gap.next.0", ...
+    """
+
+    kind: ClassVar[str] = "gap"
+    radius: float = attrs.field(validator=within(0.0, open_low=True))
+    nu: str = "nu"
+    gamma: str = "gamma"
+    data: str = "data"
+    beta: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
+    gibbs: Rule = attrs.field(factory=Rule)
+    starts: int = attrs.field(default=256, validator=within(0))
+    climbers: int = attrs.field(default=32, validator=within(1))
+    ascent: int = attrs.field(default=40, validator=within(0))
+    length: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
+    at_most: int = attrs.field(default=4096, validator=within(2))
+    coordinates: int = attrs.field(default=3, validator=within(0))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.nu, self.gamma, self.data)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("gap", "gap.error", "gap.residual", "gap.F", *(f"gap.next.{i}" for i in range(self.coordinates)))
+
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        noise, walkers, data = view.noise.at("gap"), system[self.nu], system[self.data]
+        law = gibbs(view.coupling.energy(system, view.reducer), self.beta, walkers, self.gibbs, noise)
+        seek, judge = law.halves()
+        theta, F = self._highest(system.replace({self.nu: seek.atoms}), view)
+        # the energy g of R sign(F) delta_theta - gamma has the gap as its integral against Gibbs - data
+        new = witness(system[self.gamma], theta, self.radius * F.sign())
+        g = view.coupling.energy(system.replace({self.gamma: new}), view.reducer)
+        mean, error = judge.mean(g)
+        gap = mean - view.reducer.total(data, data.mass * g(data.points, Need.VALUE).value)
+        misfit, _ = residual(system, view, thinned(walkers, self.at_most, noise), self.beta, self.length)
+        judged = -self._potential(system.replace({self.nu: judge.atoms}), view)(theta, Need.VALUE).value[0]
+        nexts = {f"gap.next.{i}": x for i, x in enumerate(theta[0, : self.coordinates])}
+        return {"gap": gap, "gap.error": error, "gap.residual": misfit, "gap.F": judged, **nexts}
+
+    def _potential(self, system: System, view: View) -> Potential:
+        """-F: what gamma wants small."""
+        return view.coupling.bind(self.gamma, system, view.reducer)
+
+    def _highest(self, system: System, view: View) -> tuple[Tensor, Tensor]:
+        """The parameter (1, p) with the largest |F| found, and F there (1,)."""
+        gamma = system[self.gamma]
+        normal = view.noise.at("gap").normal_rows(range(self.starts), gamma.dim, gamma.points, "starts")
+        starts = torch.cat([gamma.points, gamma.domain.sample(normal)])
+        theta, V = highest(self._potential(system, view), starts, gamma.domain, self.climbers, self.ascent)
+        return theta, -V
+
+
+def witness(gamma: Particles, theta: Tensor, mass: Tensor) -> Particles:
+    """mass delta_theta - gamma."""
+    points, sign = torch.cat([theta, gamma.points]), torch.cat([mass.sign(), -gamma.sign])
+    return Particles(points, sign, torch.cat([mass.abs().log(), gamma.log_mass]), gamma.domain)
