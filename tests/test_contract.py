@@ -32,15 +32,14 @@ def built(registry: Registry, family: str, table: dict[str, Any]) -> Any:
 
 
 def cases(family: str, spaces: bool = False) -> list[Any]:
-    """The examples of a family, on each space they are defined on; KeOps, which has no lock, stays on one worker."""
+    """The examples of a family, on each space they are defined on."""
     found = []
     for known, table in EXAMPLES:
         if known == family and "_own" not in table:
             where = [table["_on"]] if "_on" in table else list(SPACES)
             for name in where if spaces else [""]:
-                marks = [pytest.mark.xdist_group("keops")] if table["kind"] == "keops" else []
                 label = "-".join([*(str(value) for key, value in table.items() if key[0] != "_"), name])
-                found.append(pytest.param(table, *([SPACES[name]] if spaces else []), id=label, marks=marks))
+                found.append(pytest.param(table, *([SPACES[name]] if spaces else []), id=label))
     return found
 
 

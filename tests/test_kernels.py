@@ -94,7 +94,6 @@ def test_torchs_own_gradient_of_the_whole_matrix_has_no_nan(phi: Feature, domain
     torch.testing.assert_close(domain.tangent(points, grad), domain.tangent(points, by_hand), rtol=0, atol=1e-6)
 
 
-@pytest.mark.xdist_group("keops")  # its compiled formulas have no lock between processes
 @pytest.mark.parametrize(("phi", "domain", "formula"), KERNELS, ids=IDS)
 def test_keops_agrees_also_where_points_coincide(phi: Feature, domain: Domain, formula: Any) -> None:
     source = measure(Space(domain, 3), 15, signed=True)

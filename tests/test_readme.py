@@ -73,7 +73,7 @@ def test_there_are_two_set_up_commands_of_one_line() -> None:
         assert "\n" not in command
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ")
         assert command.count(" && ") == 2
-    assert SETUP[1].endswith("'.[dev]' && .venv/bin/python -m pytest -n 2 --dist loadgroup")
+    assert SETUP[1].endswith("'.[dev]' && .venv/bin/python -m pytest -n 2")
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
 
 

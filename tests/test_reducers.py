@@ -56,7 +56,6 @@ def _check_swapped(phi: Feature, space: Space, n: int, m: int, tile: int) -> Non
     torch.testing.assert_close(field.grad, grad, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.xdist_group("keops")  # its compiled formulas have no lock between processes
 @pytest.mark.parametrize(("phi", "space"), [FEATURES[0], FEATURES[3]], ids=str)  # each formula compiles for seconds
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (40, 9), (9, 40)])
 def test_keops_equals_dense(phi: Feature, space: Space, n: int, m: int) -> None:

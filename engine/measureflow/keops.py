@@ -4,10 +4,14 @@ import contextlib
 import functools
 import io
 import os
+import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import attrs
+from filelock import FileLock
 from torch import Tensor
 
 from measureflow.errors import MeasureflowError
@@ -57,7 +61,7 @@ class KeOps(Local):
     def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
         _, _, argument = _pair(phi, X, Y)
         formula = phi.profile(argument, 0) * _symbols()[1](V.contiguous())
-        return _compiled(lambda: formula.sum(1, backend=_backend(X)))
+        return _compiled(formula, X)
 
 
 def _pair(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Any, Any, Any]:
@@ -72,7 +76,7 @@ def _pair(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Any, Any, Any]:
 def _field(parts: list[Any], X: Tensor, need: Need) -> Field:
     """One reduction for value and gradient together."""
     formula = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
-    sums = _compiled(lambda: formula.sum(1, backend=_backend(X)))
+    sums = _compiled(formula, X)
     width = 1 if Need.VALUE in need else 0
     value = sums[:, 0].contiguous() if width else None
     return Field(value, sums[:, width:].contiguous() if Need.GRAD in need else None)
@@ -98,10 +102,23 @@ def _symbols() -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Any]]:
 _ADVICE = 'it needs a C++ compiler (g++ or clang) and, for a GPU, the CUDA toolkit; reducer = "chunked" runs without it'
 
 
-def _compiled(run: Callable[[], Tensor]) -> Tensor:
+def _compiled(formula: Any, X: Tensor) -> Tensor:
+    """The sum over j. KeOps' cache of compiled formulas has no lock: a formula's first use holds one between processes."""
+    backend = _backend(X)
+    key = (re.sub(r"Var\(\d+,", "Var(", formula.formula), X.dtype, backend)  # without the numbers of this call's tensors
+    first = key not in _used()
+    lock = FileLock(Path(tempfile.gettempdir()) / f"measureflow-keops-{os.getuid()}.lock") if first else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return run()
+        with lock, contextlib.redirect_stdout(io.StringIO()):
+            sums: Tensor = formula.sum(1, backend=backend)
     except (Exception, SystemExit) as error:
         last = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise MeasureflowError(f"KeOps could not compile or run its kernel ({last}); {_ADVICE}") from error
+    _used().add(key)
+    return sums
+
+
+@functools.cache
+def _used() -> set[object]:
+    """The formulas this process has compiled or loaded."""
+    return set()

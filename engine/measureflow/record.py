@@ -5,8 +5,10 @@ metrics.jsonl (one object a line), checkpoints/, figures/
 """
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, final
@@ -83,8 +85,11 @@ def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
     watches = [Watch(Log(), Every()), *e.observers]
     last = system
     try:
-        for shown in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
-            last = shown
+        with deferred_interrupt() as asked:
+            for shown in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
+                last = shown
+                if asked():
+                    raise KeyboardInterrupt
     except NonFiniteError as error:
         path = save_checkpoint(last, stage)
         raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
@@ -93,6 +98,30 @@ def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
         raise
     save_checkpoint(last, stage)
     return last
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Holds Ctrl-C and SIGTERM back until the step is done and shown; a second Ctrl-C interrupts at once.
+
+    Yields a function that says whether one has come. Python lets only the main thread listen; elsewhere nothing is held back.
+    """
+    came: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @final
