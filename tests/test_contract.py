@@ -15,6 +15,7 @@ from measureflow.schedule import Schedule
 from measureflow.testing import check_coupling, check_domain, check_feature, check_flow, check_reducer
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
+from measureflow_plugins.domains.torus import Torus
 from measureflow_plugins.features.relu import Relu
 
 EXAMPLES = [
@@ -23,7 +24,8 @@ EXAMPLES = [
     for family, tables in tomllib.loads(path.read_text()).items()
     for table in tables
 ]
-SPACES = {"sphere": Space(Sphere(), 4), "euclidean": Space(Euclidean(base="gaussian"), 3)}
+SPACES = {"sphere": Space(Sphere(), 4), "euclidean": Space(Euclidean(base="gaussian"), 3), "torus": Space(Torus(), 2)}
+USUAL = ("sphere", "euclidean")  # on the torus a component must be periodic: only where _on says so
 
 
 def built(registry: Registry, family: str, table: dict[str, Any]) -> Any:
@@ -36,7 +38,7 @@ def cases(family: str, spaces: bool = False) -> list[Any]:
     found = []
     for known, table in EXAMPLES:
         if known == family and "_own" not in table:
-            where = [table["_on"]] if "_on" in table else list(SPACES)
+            where = [table["_on"]] if "_on" in table else list(USUAL)
             for name in where if spaces else [""]:
                 label = "-".join([*(str(value) for key, value in table.items() if key[0] != "_"), name])
                 found.append(pytest.param(table, *([SPACES[name]] if spaces else []), id=label))

@@ -26,6 +26,7 @@ from measureflow.source import Setting
 from measureflow.testing import _Alone as Alone
 from measureflow.testing import dense, normals
 from measureflow_plugins.couplings.dual_ebm import DualEbm
+from measureflow_plugins.couplings.targets import with_targets
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
@@ -447,7 +448,8 @@ def test_metrics_write_the_names_they_declare(registry: Registry, table: dict[st
     system, through = planted("sphere-146", (-3.0, -3.0), 200)
     if not set(metric.reads) <= set(system.measures) | {"test"}:
         pytest.skip("reads measures of other games")
-    system = system.replace({"test": system["data"]})
+    data = with_targets(system["data"], system["data"].points[:, 0])
+    system = system.replace({"data": data, "test": data})
     before = {name: mu.points.clone() for name, mu in system.measures.items()}
     assert tuple(metric.measure(system, through)) == metric.names
     assert all(torch.equal(before[name], mu.points) for name, mu in system.measures.items())

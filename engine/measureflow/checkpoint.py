@@ -85,5 +85,7 @@ def digest(system: System, stage: Stage) -> str:
     sha = hashlib.sha256()
     for name in sorted(set(system.measures) - set(stage.moving)):
         sha.update(name.encode())
-        sha.update(system[name].points.cpu().contiguous().numpy().data)
+        still = system[name]
+        for tensor in (still.points, *(still.marks[mark] for mark in sorted(still.marks))):
+            sha.update(tensor.cpu().contiguous().numpy().data)
     return sha.hexdigest()

@@ -231,7 +231,8 @@ def _start(name: str, e: Experiment, space: Space, world: World, setting: Settin
     player = e.measures[name]
     with _under(f"measures.{name}.init"):
         mu = player.init.measure(space, world, setting)
-    return marked(mu, player.flows, setting.noise)
+    mu = marked(mu, player.flows, setting.noise)
+    return mu.replace(marks={**mu.marks, **e.order.marks(mu)})
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, final
 
 import attrs
+from torch import Tensor
 
 from measureflow.coupling import Coupling, Deferred, Potential
 from measureflow.flow import Context, Flow
@@ -57,6 +58,10 @@ class Scheme(ABC):
     def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
         """What this scheme cannot play, each as `measures.NAME.flows.I (kind): why`; asked before the run."""
         return ()
+
+    def marks(self, mu: Particles) -> Mapping[str, Tensor]:
+        """The marks (M, ...) that this scheme keeps on the atoms of each moving measure, as they start."""
+        return {}
 
     @abstractmethod
     def advance(self, system: System, game: Game, h: float) -> System:

@@ -1,0 +1,49 @@
+"""What the schemes that repeat a step share: potentials pinned to known points, and lists that allow it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import final
+
+import attrs
+from torch import Tensor
+
+from measureflow.coupling import Potential
+from measureflow.flow import Flow
+from measureflow.measure import Field, Need, Particles, System
+from measureflow.scheme import Game
+
+
+@final
+@attrs.frozen(eq=False)
+class Pinned(Potential):
+    """The field of a potential at fixed points, whatever point is asked for: g(p^) in a step that starts at p."""
+
+    potential: Potential
+    points: Tensor
+
+    def __call__(self, at: Tensor, need: Need) -> Field:
+        return self.potential(self.points, need)
+
+
+def moved(name: str, system: System, game: Game, h: float, potential: Potential) -> Particles:
+    """Measure `name` after its whole list of flows, all of which see the one given potential."""
+    mu = system[name]
+    for position, flow in enumerate(game.players[name]):
+        mu = flow.step(mu, potential, h, game.context(name, position, system.replace({name: mu})))
+    return mu
+
+
+def stepped(system: System, game: Game, h: float, potential: Callable[[str], Potential]) -> System:
+    """Every measure of the game moved at once, each by its own potential."""
+    return system.replace({name: moved(name, system, game, h, potential(name)) for name in game.players})
+
+
+def jumps(kind: str, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
+    """An objection for each flow that is no gradient step at its atoms' own points."""
+    for name, flows in players.items():
+        for i, flow in enumerate(flows):
+            if not flow.pointwise:
+                yield (
+                    f"measures.{name}.flows.{i} ({flow.kind}): order = {kind!r} combines gradients of two systems at each atom, "
+                    "and this flow's move is no gradient step (pointwise = False); remove it, or use order = 'sequential' or "
+                    "'simultaneous'"
+                )
