@@ -24,7 +24,8 @@ class Nll(Metric):
     `area` = true takes densities against the area of the sphere instead, as the literature on earth data does: + log 4 pi on
     S^2. log Z is by quadrature on S^1 and S^2, elsewhere by annealed importance sampling, `gibbs` says how finely. Writes
     "nll"; "nll.log_z"; "nll.error", the error bar of log Z (quadrature: the distance to half the nodes; sampling: a standard
-    error); "nll.ess", the effective share of the chains (1 by quadrature).
+    error); "nll.ess", the effective share of the chains (1 by quadrature);
+    for another measure than the test set, "nll.NAME" and so on.
     """
 
     kind: ClassVar[str] = "nll"
@@ -39,7 +40,11 @@ class Nll(Metric):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("nll", "nll.log_z", "nll.error", "nll.ess")
+        return tuple(self._prefix + part for part in ("", ".log_z", ".error", ".ess"))
+
+    @property
+    def _prefix(self) -> str:
+        return "nll" if self.at == "test" else f"nll.{self.at}"
 
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         at = system[self.at]
@@ -48,10 +53,10 @@ class Nll(Metric):
         f = learned(system, view, at, Need.VALUE).value
         mean = view.reducer.total(at, at.mass * f) / view.reducer.total(at, at.mass)
         return {
-            "nll": self.beta * mean + law.log_z + unit,
-            "nll.log_z": law.log_z,
-            "nll.error": law.error,
-            "nll.ess": law.ess,
+            self._prefix: self.beta * mean + law.log_z + unit,
+            f"{self._prefix}.log_z": law.log_z,
+            f"{self._prefix}.error": law.error,
+            f"{self._prefix}.ess": law.ess,
         }
 
 
