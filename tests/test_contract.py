@@ -103,6 +103,6 @@ def test_reducer(registry: Registry, table: dict[str, Any]) -> None:
 def test_schedule(registry: Registry, table: dict[str, Any]) -> None:
     schedule: Schedule = built(registry, "schedule", table)
     low, high = schedule.range
-    values = torch.tensor([schedule(step) for step in range(0, 5000, 7)])
+    values = torch.tensor([schedule(step) for step in range(0, 5000, 7)], dtype=torch.float64)
     assert float(values.min()) >= low
     assert float(values.max()) <= high

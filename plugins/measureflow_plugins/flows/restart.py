@@ -15,20 +15,29 @@ from measureflow.schedule import Schedule, scheduled, within
 @final
 @attrs.frozen
 class Restart(Flow):
-    """Each atom is replaced by a data point with `probability` per step, or all of them every `every` steps.
+    """Each atom is replaced by a data point with `probability` per step, or at a `rate` r, or all of them every `every` steps.
 
-    to "random": a data point drawn uniformly; to "own": atom i returns to data point i mod n, of which it was a copy. The
-    first step restarts under `every` only at step 0, every, 2 every, ... . Masses stay; marks start anew (Domingo-Enrich
-    et al., eq. 10: probability 0 is maximum likelihood, 1 is score matching).
+    The chance is p_R, or min(h r, 1), so that time and not the number of steps counts, or 1 at steps 0, every, 2 every, ...
+    and 0 between them: give one of the three.
+
+    to "random": a data point drawn uniformly; to "own": atom i returns to data point i mod n, of which it was a copy. Masses
+    stay; marks start anew (Domingo-Enrich et al., eq. 10: probability 0 is maximum likelihood, 1 is score matching).
     """
 
     kind: ClassVar[str] = "restart"
     local: ClassVar[bool] = True
     pointwise: ClassVar[bool] = False
     probability: Schedule = scheduled(0.0, 0.0, 1.0)
+    rate: Schedule = scheduled(0.0)
     every: int | None = attrs.field(default=None, validator=within(1))
     to: Literal["random", "own"] = "random"
     data: str = "data"
+
+    def __attrs_post_init__(self) -> None:
+        given = [name for name in ("probability", "rate") if getattr(self, name).range != (0.0, 0.0)]
+        given += ["every"] if self.every is not None else []
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} each say when to restart: keep one of them")
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -37,9 +46,7 @@ class Restart(Flow):
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         if h == 0:
             return mu
-        p = self.probability(context.step)
-        if self.every is not None and context.step % self.every == 0:
-            p = 1.0
+        p = self._chance(h, context.step)
         if p == 0:
             return mu
         chosen = None if p == 1 else context.noise.uniform(mu, "who") < p
@@ -49,6 +56,11 @@ class Restart(Flow):
         new = context.fresh(mu.replace(points=at))
         marks = {name: _mixed(chosen, new.marks[name], mark) for name, mark in mu.marks.items()}
         return mu.replace(points=_mixed(chosen, at, mu.points), marks=marks)
+
+    def _chance(self, h: float, step: int) -> float:
+        if self.every is not None:
+            return float(step % self.every == 0)
+        return max(self.probability(step), min(h * self.rate(step), 1.0))
 
     def _where(self, mu: Particles, context: Context) -> Tensor:
         n = context.system[self.data].whole

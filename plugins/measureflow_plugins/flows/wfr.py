@@ -33,6 +33,6 @@ class Wfr(Flow):
         along, grow = h * self.transport(context.step), h * self.reaction(context.step)
         if along == grow == 0:
             return mu
-        V = potential(mu.points, Need.BOTH)
-        moved = displaced(mu, downhill(mu, V.grad, along), self.method)
+        V = potential(mu.points, Need.BOTH if along else Need.VALUE)
+        moved = displaced(mu, downhill(mu, V.grad, along), self.method) if along else mu
         return reacted(moved, V.value, grow, self.conserve, context.reducer)

@@ -1,0 +1,43 @@
+"""One flow several times in a row."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.coupling import Potential
+from measureflow.flow import Context, Flow
+from measureflow.measure import Particles
+from measureflow.noise import Noise
+from measureflow.schedule import within
+
+
+@final
+@attrs.frozen
+class Repeat(Flow):
+    """`times` steps of `flow`, each of size h with noise of its own, before anything else moves.
+
+    After restart with probability 1, repeated Langevin is k-step contrastive divergence. The potential is one function
+    throughout, which is exact where it does not depend on the measure that moves (the walkers' potential of dual-ebm); where
+    it does (MMD, SVGD), write the flow `times` times into the list instead, and it is bound again each time.
+    """
+
+    kind: ClassVar[str] = "repeat"
+    local: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
+    times: int = attrs.field(validator=within(1))
+    flow: Flow
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.flow.reads
+
+    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
+        return self.flow.marks(mu, noise)
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        for turn in range(self.times):
+            system = context.system.replace({context.measure: mu})
+            mu = self.flow.step(mu, potential, h, attrs.evolve(context, system=system, noise=context.noise.at("repeat", turn)))
+        return mu
