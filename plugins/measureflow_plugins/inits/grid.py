@@ -32,9 +32,7 @@ class Grid(Init):
 
     def measure(self, space: Space, world: World, setting: Setting) -> Particles:
         if not isinstance(space.domain, Sphere) or space.dim not in (2, 3):
-            raise MeasureflowError(
-                f"kind: a grid is for spheres in d = 2 or 3, this one is {space.domain.kind}, d = {space.dim}"
-            )
+            raise MeasureflowError(f"kind: a grid is for spheres in d = 2 or 3, this one is {space.domain.kind}, d = {space.dim}")
         i = torch.arange(self.size, dtype=torch.float64) + 0.5
         if space.dim == 2:
             angle = i * (2 * math.pi / self.size)
