@@ -4,7 +4,7 @@ from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling, Linear, Potential
 from measureflow.domain import Domain, Space
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import Experiment, build, from_tables, load
+from measureflow.experiment import Built, Experiment, build, from_tables, load
 from measureflow.feature import Autograd, DotProduct, Feature, Radial, exponential, heaviside, positive
 from measureflow.flow import Context, Flow
 from measureflow.measure import Field, Need, Particles, System
@@ -21,6 +21,7 @@ from measureflow.source import Init, Setting, Source, Truth, World
 
 __all__ = [
     "Autograd",
+    "Built",
     "Chunked",
     "Context",
     "Coupling",
