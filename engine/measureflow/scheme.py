@@ -49,7 +49,8 @@ class Scheme(ABC):
     Write one for a new splitting (alternating, extragradient, optimistic). A subclass is a final frozen attrs class with a
     `kind`. Implement `advance(system, game, h)`: the system after one step, its clock unchanged. `game.walk(name, seen, h)`
     moves one measure through its whole list, with all potentials taken from the system it is shown; a scheme that needs
-    other potentials walks the lists itself, with `game.potential` and `game.context`.
+    other potentials walks the lists itself, with `game.potential` and `game.context`. Schemes keep no state: what one must
+    remember of the step before goes into the atoms' marks, and `marks(mu)` says how they start.
     """
 
     family: ClassVar[str] = "scheme"
