@@ -57,10 +57,10 @@ class Bridge:
     def _height(self, walkers: Walkers, t: float) -> Tensor:
         return t * walkers.tilt.value - self.base.log_density(walkers.x)
 
-    def _drift(self, walkers: Walkers, t: float, h: float) -> Tensor:
+    def _drift(self, walkers: Walkers, t: float, h: Tensor) -> Tensor:
         return self.base.tangent(walkers.x, self.base.score(walkers.x) - t * walkers.tilt.grad) * h
 
-    def move(self, old: Walkers, t: float, h: float, noise: Noise) -> tuple[Walkers, Tensor]:
+    def move(self, old: Walkers, t: float, h: Tensor, noise: Noise) -> tuple[Walkers, Tensor]:
         """One Metropolis-adjusted geodesic Langevin step at inverse temperature t, and the mean acceptance probability.
 
         Proposal y = exp_x(v), v tangent Gaussian with mean m(x) and variance 2h, of density exp(-|v - m|^2 / 4h) over the
@@ -69,7 +69,7 @@ class Bridge:
         rows, base = range(old.x.shape[0]), self.base
         normal = noise.normal_rows(rows, old.x.shape[1], old.x, "normal")
         mean = self._drift(old, t, h)
-        v = mean + base.tangent(old.x, normal) * math.sqrt(2 * h)
+        v = mean + base.tangent(old.x, normal) * (2 * h).sqrt()
         new = self.at(base.exp(old.x, v))
         back = base.log(new.x, old.x)
         there = _log_normal(v - mean, h) - base.log_volume(old.x, v)
@@ -82,7 +82,7 @@ class Bridge:
         return Walkers(torch.where(chosen, new.x, old.x), tilt), ratio.clamp(max=0).exp().mean()
 
 
-def _log_normal(v: Tensor, h: float) -> Tensor:
+def _log_normal(v: Tensor, h: Tensor) -> Tensor:
     return v.square().sum(1) * (-0.25 / h)
 
 
@@ -107,11 +107,12 @@ def _start(bridge: Bridge, d: int, chains: int, noise: Noise, like: Tensor) -> W
     return bridge.at(bridge.base.sample(noise.normal_rows(range(chains), d, like, "start")))
 
 
-def _pilot(bridge: Bridge, d: int, chains: int, temperatures: int, noise: Noise, like: Tensor) -> list[float]:
+def _pilot(bridge: Bridge, d: int, chains: int, temperatures: int, noise: Noise, like: Tensor) -> list[Tensor]:
     """A step size for every temperature, steered by the acceptance at the one before."""
-    walkers, h, steps = _start(bridge, d, chains, noise, like), 1.0 / bridge.base.dimension(d), []
+    walkers, steps = _start(bridge, d, chains, noise, like), []
+    h = like.new_tensor(1 / bridge.base.dimension(d))
     for k in range(temperatures):
         steps.append(h)
         walkers, accepted = bridge.move(walkers, (k + 1) / temperatures, h, noise.at(k))
-        h *= math.exp(GAIN * (float(accepted) - AIM))
+        h = h * (GAIN * (accepted - AIM)).exp()
     return steps

@@ -7,12 +7,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
 from measureflow.measure import Need, Particles, System
 from measureflow.metric import Metric, View
 from measureflow.schedule import within
 from measureflow_plugins.metrics.ascent import highest
-from measureflow_plugins.metrics.gibbs import Rule, gibbs
+from measureflow_plugins.metrics.gibbs import Law, Rule, gibbs
 from measureflow_plugins.metrics.kernel_stein import residual
 from measureflow_plugins.metrics.samples import thinned
 
@@ -26,11 +25,13 @@ class Gap(Metric):
     (Domingo-Enrich et al., Theorem 1). R is the TV bound `radius`. Gibbs(gamma) is integrated as `gibbs` says, never taken from
     the walkers, whose own distance from it stands beside: "gap.residual", their kernel Stein discrepancy at `length` on at most
     `at_most` of them. The maximum is climbed to from the neurons and `starts` random parameters, the `climbers` highest, in
-    `ascent` steps: a lower bound. Of sampled laws one half finds the maximiser and the other weighs it, so that noise is not
-    taken for a gain.
+    `ascent` steps. Of a sampled law the noise of F raises its maximum, so that "gap" is in the mean no smaller than the gap; where
+    one half of the samples finds the maximiser and the other weighs it, it is no larger: "gap.low".
 
-    Writes "gap", "gap.error" (quadrature: the distance to half the nodes; sampling: a standard error), "gap.residual",
-    "gap.F" at the maximiser: where a neuron of sign gap.F belongs next, and its first `coordinates` coordinates "gap.next.0", ...
+    Writes "gap"; "gap.low", the same by quadrature; "gap.error" (quadrature: the distance to half the nodes; sampling: a standard
+    error, to be trusted where "gap.ess", the effective share of the chains, is above some percent); "gap.ess", 1 by quadrature;
+    "gap.residual"; "gap.F" at the maximiser, where a neuron of the sign of gap.F belongs next, and its first `coordinates`
+    coordinates, "gap.next.0", ...
     """
 
     kind: ClassVar[str] = "gap"
@@ -53,33 +54,54 @@ class Gap(Metric):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("gap", "gap.error", "gap.residual", "gap.F", *(f"gap.next.{i}" for i in range(self.coordinates)))
+        return (
+            "gap",
+            "gap.low",
+            "gap.error",
+            "gap.ess",
+            "gap.residual",
+            "gap.F",
+            *(f"gap.next.{i}" for i in range(self.coordinates)),
+        )
 
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
-        noise, walkers, data = view.noise.at("gap"), system[self.nu], system[self.data]
+        noise, walkers = view.noise.at("gap"), system[self.nu]
         law = gibbs(view.coupling.energy(system, view.reducer), self.beta, walkers, self.gibbs, noise)
-        seek, judge = law.halves()
-        theta, F = self._highest(system.replace({self.nu: seek.atoms}), view)
-        # the energy g of R sign(F) delta_theta - gamma has the gap as its integral against Gibbs - data
-        new = witness(system[self.gamma], theta, self.radius * F.sign())
-        g = view.coupling.energy(system.replace({self.gamma: new}), view.reducer)
-        mean, error = judge.mean(g)
-        gap = mean - view.reducer.total(data, data.mass * g(data.points, Need.VALUE).value)
+        theta, F = self._highest(law, system, view)
+        gap, error = self._weighed(law, theta, F, system, view)
+        halves = law.halves()
+        crossed = [
+            self._weighed(judge, *self._highest(seek, system, view), system, view)[0]
+            for seek, judge in zip(halves, reversed(halves), strict=True)
+        ]
         misfit, _ = residual(system, view, thinned(walkers, self.at_most, noise), self.beta, self.length)
-        judged = -self._potential(system.replace({self.nu: judge.atoms}), view)(theta, Need.VALUE).value[0]
-        nexts = {f"gap.next.{i}": x for i, x in enumerate(theta[0, : self.coordinates])}
-        return {"gap": gap, "gap.error": error, "gap.residual": misfit, "gap.F": judged, **nexts}
+        return {
+            "gap": gap,
+            "gap.low": sum(crossed) / 2 if crossed else gap,
+            "gap.error": error,
+            "gap.ess": law.ess,
+            "gap.residual": misfit,
+            "gap.F": F[0],
+            **{f"gap.next.{i}": x for i, x in enumerate(theta[0, : self.coordinates])},
+        }
 
-    def _potential(self, system: System, view: View) -> Potential:
-        """-F: what gamma wants small."""
-        return view.coupling.bind(self.gamma, system, view.reducer)
+    def _weighed(self, law: Law, theta: Tensor, F: Tensor, system: System, view: View) -> tuple[Tensor, Tensor]:
+        """R sign(F) F(theta) - integral F dgamma under a law, and its error bar.
 
-    def _highest(self, system: System, view: View) -> tuple[Tensor, Tensor]:
-        """The parameter (1, p) with the largest |F| found, and F there (1,)."""
+        It is the integral against law - data of one function: the energy of the measure R sign(F) delta_theta - gamma.
+        """
+        new, data = witness(system[self.gamma], theta, self.radius * F.sign()), system[self.data]
+        g = view.coupling.energy(system.replace({self.gamma: new}), view.reducer)
+        mean, error = law.mean(g)
+        return mean - view.reducer.total(data, data.mass * g(data.points, Need.VALUE).value), error
+
+    def _highest(self, law: Law, system: System, view: View) -> tuple[Tensor, Tensor]:
+        """The parameter (1, p) with the largest |F| found under a law, and F there (1,)."""
         gamma = system[self.gamma]
         normal = view.noise.at("gap").normal_rows(range(self.starts), gamma.dim, gamma.points, "starts")
         starts = torch.cat([gamma.points, gamma.domain.sample(normal)])
-        theta, V = highest(self._potential(system, view), starts, gamma.domain, self.climbers, self.ascent)
+        minus_F = view.coupling.bind(self.gamma, system.replace({self.nu: law.atoms}), view.reducer)
+        theta, V = highest(minus_F, starts, gamma.domain, self.climbers, self.ascent)
         return theta, -V
 
 

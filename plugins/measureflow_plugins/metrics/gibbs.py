@@ -50,17 +50,13 @@ class Law:
             return mean, (mean - (self.coarse.atoms.mass * g(self.coarse.atoms.points, Need.VALUE).value).sum()).abs()
         return mean, (mass * (values - mean)).square().sum().sqrt()
 
-    def halves(self) -> tuple["Law", "Law"]:
-        """Two independent laws of half the samples each; by quadrature twice this law."""
+    def halves(self) -> "tuple[Law, ...]":
+        """Two independent laws of half the samples each; none by quadrature, which has no noise to be kept apart."""
         if self.coarse is not None:
-            return self, self
-        n = self.atoms.size // 2
-        first, second = (part.replace(log_mass=part.log_mass - part.log_mass.logsumexp(0)) for part in self._cut(n))
-        return attrs.evolve(self, atoms=first), attrs.evolve(self, atoms=second)
-
-    def _cut(self, n: int) -> tuple[Particles, Particles]:
-        index = torch.arange(self.atoms.size, device=self.atoms.points.device)
-        return self.atoms.take(index[:n]), self.atoms.take(index[n:])
+            return ()
+        rows = torch.arange(self.atoms.size, device=self.atoms.points.device)
+        parts = [self.atoms.take(half) for half in rows.tensor_split(2)]
+        return tuple(attrs.evolve(self, atoms=part.replace(log_mass=part.log_mass - part.log_mass.logsumexp(0))) for part in parts)
 
 
 def gibbs(energy: Potential, beta: float, home: Particles, rule: Rule, noise: Noise) -> Law:
