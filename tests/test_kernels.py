@@ -27,6 +27,7 @@ from measureflow_plugins.features.energy_distance import EnergyDistance
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.inverse_multiquadric import InverseMultiquadric
 from measureflow_plugins.features.laplace import Laplace
+from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.relu_affine import ReluAffine
 
 KERNELS: list[tuple[Feature, Domain, Any]] = [
@@ -213,6 +214,18 @@ def test_gaussian_discrepancy_of_two_gaussians() -> None:
     assert 5 * spread < 0.25 * exact
 
 
-def test_relu_affine_stays_a_feature_of_its_own() -> None:
-    with pytest.raises(MeasureflowError, match="needs a kernel"):
-        Mmd(ReluAffine()).spaces(Space(Euclidean(), 3))
+@pytest.mark.parametrize("d", [2, 3, 15])
+@pytest.mark.parametrize("coupling", [Mmd, MmdBall])
+def test_what_is_no_kernel_is_refused(coupling: type[Mmd | MmdBall], d: int) -> None:
+    """relu(cos a) = 1/pi + cos a / 2 + 2/(3 pi) cos 2a - 2/(15 pi) cos 4a + ...: not positive definite."""
+    with pytest.raises(MeasureflowError, match="treats its two arguments differently"):
+        coupling(ReluAffine()).spaces(Space(Euclidean(), d))
+    with pytest.raises(MeasureflowError, match=r"relu is no positive definite kernel \(smallest eigenvalue -0\.5"):
+        coupling(Relu()).spaces(Space(Sphere(), d))  # 24/2 times -2/(15 pi), and aliases of smaller terms
+
+
+@pytest.mark.parametrize("d", [1, 2, 15])
+def test_kernels_are_let_through(d: int) -> None:
+    for phi in (Laplace(), InverseMultiquadric(), EnergyDistance(), Gaussian()):
+        assert Mmd(phi).spaces(Space(Euclidean(), d)) == {"nu": Space(Euclidean(), d)}
+    assert MmdBall(ArcCosine(d)).spaces(Space(Sphere(), d)) == {"nu": Space(Sphere(), d)}

@@ -50,11 +50,34 @@ class Discrepancy:
         return reducer.total(a, a.mass.double() * inner.double())
 
 
+KERNELS = "arc-cosine (on spheres; the kernel of relu), gaussian, laplace, inverse-multiquadric, energy-distance"
+
+
 def kernel_space(kernel: Feature, x: Space) -> Space:
-    """Where both arguments of a kernel live, `x`; raises MeasureflowError where the feature's two sides differ."""
+    """Where both arguments of a kernel live, `x`; raises MeasureflowError where the feature is seen to be no kernel.
+
+    Its matrix on 24 points of a circle must be symmetric and, against vectors of sum 0, positive: a failure is a proof, and
+    finds the negative harmonics of relu in any dimension.
+    """
     if kernel.parameter_space(x) != x or kernel.lifts[0] != kernel.lifts[1]:
         raise MeasureflowError(
-            f"coupling.feature: {kernel.kind} treats its two arguments differently, and a discrepancy needs a kernel: "
-            "arc-cosine (on spheres), gaussian, laplace, inverse-multiquadric, energy-distance"
+            f"coupling.feature: {kernel.kind} treats its two arguments differently, and a discrepancy needs a kernel: {KERNELS}"
+        )
+    K = kernel.pair(*[_circle(x)] * 2)
+    centred = K - K.mean(0) - K.mean(1, keepdim=True) + K.mean()
+    least, scale = float(torch.linalg.eigvalsh((centred + centred.T) / 2)[0]), float(K.abs().max())
+    if float((K - K.T).abs().max()) > 1e-6 * scale or least < -1e-6 * scale:
+        raise MeasureflowError(
+            f"coupling.feature: {kernel.kind} is no positive definite kernel (smallest eigenvalue {least:.2g} on a circle of 24 "
+            f"points), so that its discrepancy could be negative; kernels: {KERNELS}"
         )
     return x
+
+
+def _circle(x: Space) -> Tensor:
+    """24 points of the domain, on a circle of the first and the last coordinate."""
+    angle = torch.arange(24, dtype=torch.float64) * (2 * math.pi / 24)
+    points = torch.zeros(24, x.dim, dtype=torch.float64)
+    points[:, 0] = angle.cos()
+    points[:, -1] += angle.sin()
+    return x.domain.project(points)
