@@ -1,0 +1,22 @@
+"""The functional itself."""
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.measure import System
+from measureflow.metric import Metric, View
+
+
+@final
+@attrs.frozen
+class Objective(Metric):
+    """E, the value of the coupling's functional, without the entropy that flows' noise carries: what its first variations descend."""
+
+    kind: ClassVar[str] = "objective"
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
+        return {"objective": view.coupling.value(system, view.reducer)}
