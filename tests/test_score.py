@@ -32,6 +32,7 @@ from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.laplacian import laplacian
+from measureflow_plugins.features.mlp import Mlp
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.relu_affine import ReluAffine
 from measureflow_plugins.flows.fisher_rao import FisherRao
@@ -175,12 +176,26 @@ def laplacian_by_torch(phi: Feature, x: torch.Tensor, y: torch.Tensor, sphere: b
 
 @pytest.mark.parametrize(
     ("phi", "space"),
-    [(Relu(power=2), SPHERE), (Relu(power=3), SPHERE), (Gaussian(length=0.8), SPHERE), (Gaussian(length=0.8), PLANE)],
+    [
+        (Relu(power=2), SPHERE),
+        (Relu(power=3), SPHERE),
+        (Gaussian(length=0.8), SPHERE),
+        (Gaussian(length=0.8), PLANE),
+        (Mlp(widths=(3, 2)), SPHERE),
+        (Mlp(widths=(3,)), PLANE),
+    ],
 )
 def test_laplacian_of_a_feature_against_torch(phi: Feature, space: Space) -> None:
-    x, y = measure(space, 6).points, measure(space, 5, seed=3).points
+    x, y = measure(space, 6).points, measure(phi.parameter_space(space), 5, seed=3).points
     wanted = [[laplacian_by_torch(phi, a, b, isinstance(space.domain, Sphere)) for b in y] for a in x]
-    torch.testing.assert_close(laplacian(phi, space).pair(x, y), torch.tensor(wanted, dtype=torch.float64), **EXACT)
+    got = laplacian(phi, space).pair(x, y).detach()
+    torch.testing.assert_close(got, torch.tensor(wanted, dtype=torch.float64), **EXACT)
+
+
+def test_a_network_of_relus_has_no_laplacian() -> None:
+    phi = Mlp(widths=(3,), activation="relu")
+    with pytest.raises(MeasureflowError, match="no second derivative"):
+        laplacian(phi, PLANE).pair(measure(PLANE, 3).points, measure(phi.parameter_space(PLANE), 2).points)
 
 
 def test_relu_squared_moves_weights_by_the_first_variation() -> None:
@@ -379,7 +394,7 @@ def centred(phi: Feature, system: System, at: torch.Tensor) -> torch.Tensor:
 def test_direct_flow_and_restarts_end_at_the_same_energy() -> None:
     """The difference is O(h): half the step halves it."""
     apart, came = gaps(Gaussian(length=0.7), 100, 4.0, (0.04, 0.02))
-    assert apart[1] < 0.05 < 0.5 < came[1]
+    assert apart[1] < 0.1 * came[1]
     assert 1.5 < apart[0] / apart[1] < 2.5
 
 
@@ -387,7 +402,7 @@ def test_direct_flow_and_restarts_end_at_the_same_energy() -> None:
 @pytest.mark.parametrize(("phi", "n"), [(Gaussian(length=0.7), 100), (Relu(power=3), 4000)], ids=["gaussian", "relu-3"])
 def test_direct_flow_and_restarts_end_at_the_same_energy_after_long(phi: Feature, n: int) -> None:
     apart, came = gaps(phi, n, 24.0, (0.04, 0.02))
-    assert apart[1] < 0.05 < 0.5 < came[1]
+    assert apart[1] < 0.1 * came[1]
     assert 1.5 < apart[0] / apart[1] < 2.5
 
 

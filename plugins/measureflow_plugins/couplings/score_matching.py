@@ -28,9 +28,10 @@ class ScoreMatching(Coupling):
     (Domingo-Enrich et al., eqs. 4 and 11; Hyvarinen 2005).
 
     The model is exp(-beta f) dtau, f = integral phi dgamma. On a sphere phi is zonal or radial, gradients are tangent and Lap
-    is the Laplace-Beltrami operator; on R^d phi is radial. gamma's potential is the mean over data of <grad_x phi, grad f -
-    beta^-1 grad log tau> - beta^-1 Lap_x phi. It takes two derivatives of the profile to move weights and three to move
-    points: a feature that lacks the second, and flows that need the third, are refused before the run.
+    is the Laplace-Beltrami operator; on R^d phi is radial; on both it may be a smooth network, differentiated by torch.
+    gamma's potential is the mean over data of <grad_x phi, grad f - beta^-1 grad log tau> - beta^-1 Lap_x phi. It takes two
+    derivatives of the profile to move weights and three to move points: a feature that lacks the second, and flows that need
+    the third, are refused before the run.
     """
 
     kind: ClassVar[str] = "score-matching"
@@ -49,7 +50,9 @@ class ScoreMatching(Coupling):
 
     def objections(self, players: Mapping[str, Sequence[object]]) -> Iterable[str]:
         phi, where = self.feature, f"coupling.feature ({self.feature.kind})"
-        if phi.form == "autograd" or phi.lifts != (Identity(), Identity()):
+        if phi.form == "autograd":
+            return
+        if phi.lifts != (Identity(), Identity()):
             yield f"{where}: no Laplacian in closed form; features of <x, theta> or |x - y| without lifts have one"
         elif phi.orders < 2:
             yield (
@@ -76,7 +79,7 @@ class ScoreMatching(Coupling):
             residual = residual - data.domain.score(data.points) / self.beta
         rest = (-1 / self.beta, laplacian(self.feature, Space(data.domain, data.dim)))
         why = f"coupling ({self.kind}): its gradient was asked for, and {self._jumps()}"
-        return Slopes(reducer, self.feature, data, residual, self.feature.orders >= 3, why, rest)
+        return Slopes(reducer, self.feature, data, residual, self.feature.form == "autograd" or self.feature.orders >= 3, why, rest)
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
         data, g = system[self.data], self._gradient(system, reducer)

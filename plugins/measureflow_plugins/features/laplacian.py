@@ -3,10 +3,12 @@
 from typing import Any, ClassVar, Literal, final
 
 import attrs
+import torch
 from torch import Tensor
 
 from measureflow.domain import Space
-from measureflow.feature import DotProduct, Feature, Identity, Radial, Symbolic
+from measureflow.errors import MeasureflowError
+from measureflow.feature import Autograd, DotProduct, Feature, Identity, Radial, Symbolic
 from measureflow.schedule import within
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -75,6 +77,47 @@ class RadialLaplacian(Radial):
         return (4.0 - u) * u * third + (d + 1) * (2.0 - u) * second - (d - 1) * first
 
 
+@final
+@attrs.frozen
+class AutogradLaplacian(Autograd):
+    """Laplacian in x of any torch function phi(x, theta), by differentiating it twice along each of the d coordinates.
+
+    `on` "sphere" takes phi(x / |x|, theta), whose Laplacian at |x| = 1 is Laplace and Beltrami's. Raises MeasureflowError
+    where torch finds no second derivative (a network of ReLUs only: it is a sum of deltas, which torch takes for 0).
+    """
+
+    kind: ClassVar[str] = "autograd-laplacian"
+    inner: Feature
+    on: Literal["flat", "sphere"] = "flat"
+
+    def pair(self, x: Tensor, theta: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return torch.stack(
+                [self._second(x, theta, axis) for axis in torch.eye(x.shape[1], dtype=x.dtype, device=x.device)]
+            ).sum(0)
+
+    def _second(self, x: Tensor, theta: Tensor, axis: Tensor) -> Tensor:
+        s = x.new_zeros(x.shape[0], requires_grad=True)
+        moved = x + s[:, None] * axis
+        value = self.inner.pair(torch.nn.functional.normalize(moved, dim=1) if self.on == "sphere" else moved, theta)
+        return self._along(self._along(value, s), s)
+
+    def _along(self, value: Tensor, s: Tensor) -> Tensor:
+        """d value_ij / d s_i for every j at once, as the transpose of a transpose."""
+        one = torch.ones_like(value).requires_grad_()
+        try:
+            (slope,) = torch.autograd.grad((value * one).sum(), s, create_graph=True)
+            (derivative,) = torch.autograd.grad(slope.sum(), one, create_graph=True)
+        except RuntimeError:
+            raise MeasureflowError(
+                f"{self.inner}: torch finds no second derivative; a smooth activation (tanh, softplus) has one"
+            ) from None
+        return derivative
+
+    def parameter_space(self, x: Space) -> Space:
+        return self.inner.parameter_space(x)
+
+
 def _derivative(phi: Feature, u: Symbolic, order: int) -> Symbolic:
     """The inner profile on a copy, which it may overwrite."""
     return phi.profile(u.clone() if isinstance(u, Tensor) else u, order)
@@ -82,8 +125,11 @@ def _derivative(phi: Feature, u: Symbolic, order: int) -> Symbolic:
 
 def laplacian(phi: Feature, x: Space) -> Feature:
     """The Laplacian of phi(., theta) on the space `x`; raises ValueError where this page has no formula for it."""
-    if isinstance(x.domain, Sphere):
-        return ZonalLaplacian(phi, x.dim) if phi.form == "dot" else RadialLaplacian(phi, x.dim, "sphere")
-    if isinstance(x.domain, Euclidean):
-        return RadialLaplacian(phi, x.dim)
-    raise ValueError(f"no Laplacian is known on {x.domain.kind}; known: euclidean, sphere")
+    sphere = isinstance(x.domain, Sphere)
+    if not sphere and not isinstance(x.domain, Euclidean):
+        raise ValueError(f"no Laplacian is known on {x.domain.kind}; known: euclidean, sphere")
+    if phi.form == "autograd":
+        return AutogradLaplacian(phi, "sphere" if sphere else "flat")
+    if phi.form == "dot" and sphere:
+        return ZonalLaplacian(phi, x.dim)
+    return RadialLaplacian(phi, x.dim, "sphere" if sphere else "euclidean")

@@ -13,7 +13,7 @@ from measureflow.metric import Metric, View
 @final
 @attrs.frozen
 class Objective(Metric):
-    """E, the value of the coupling's functional, without the entropy that flows' noise carries: what its first variations descend."""
+    """E, the value of the coupling's functional, without the entropy that the flows' noise carries."""
 
     kind: ClassVar[str] = "objective"
     reads: ClassVar[tuple[str, ...]] = ()
