@@ -1,15 +1,20 @@
 """Overdamped Langevin: the Wasserstein gradient flow of an energy plus entropy."""
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import attrs
+import torch
+from torch import Tensor
 
 from measureflow.coupling import Potential
 from measureflow.errors import MeasureflowError
 from measureflow.flow import Context, Flow
 from measureflow.measure import Need, Particles
+from measureflow.noise import Noise
 from measureflow.schedule import Schedule, scheduled
+from measureflow_plugins.flows.metropolis import ACCEPTED, adjusted
 
 
 @final
@@ -18,8 +23,10 @@ class Langevin(Flow):
     """dp = -r s (grad V - T grad log tau) dt + sqrt(2 T r) dW, towards exp(-V/T) dtau; T = beta^-1, r the rate.
 
     method "euler": drift and noise in the ambient space, then the nearest point of the domain (the authors' step on the
-    sphere); "geodesic": both made tangent, then the exponential map. noise "antithetic" gives atom i + N/2 the negative
-    of atom i's noise, for walkers that start as the data twice over.
+    sphere); "geodesic": both made tangent, then the exponential map; "metropolis": that as a proposal, accepted or refused
+    so that exp(-V/T) dtau is stationary at any h (MALA on R^d), at twice the evaluations; the mark "accepted" says which.
+    noise "antithetic" gives atom i + N/2 the negative of atom i's noise, for walkers that start as the data twice over; each
+    chain alone has the same law. At T = 0 there is nothing to adjust: "metropolis" is "geodesic".
     """
 
     kind: ClassVar[str] = "langevin"
@@ -28,7 +35,10 @@ class Langevin(Flow):
     rate: Schedule = scheduled(1.0)
     temperature: Schedule = scheduled(1.0)
     noise: Literal["plain", "antithetic"] = "plain"
-    method: Literal["euler", "geodesic"] = "euler"
+    method: Literal["euler", "geodesic", "metropolis"] = "euler"
+
+    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
+        return {ACCEPTED: torch.ones_like(mu.points[:, 0])} if self.method == "metropolis" else {}
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         h, T = h * self.rate(context.step), self.temperature(context.step)
@@ -39,11 +49,13 @@ class Langevin(Flow):
                 f"measures.{context.measure}.flows.{context.position}.noise: 'antithetic' pairs atom i with atom i + N/2, and "
                 f"N = {mu.whole} is odd; make N even, or noise = 'plain'"
             )
+        draw = context.noise.antithetic if self.noise == "antithetic" else context.noise.normal
+        if self.method == "metropolis" and T > 0:
+            return adjusted(mu, potential, h, T, draw(mu), context.noise.uniform(mu, "accept"))
         grad = potential(mu.points, Need.GRAD).grad
         if T == 0:
             move = grad * (-h * mu.sign)[:, None]
         else:
-            draw = context.noise.antithetic if self.noise == "antithetic" else context.noise.normal
             move = draw(mu).mul_(math.sqrt(2 * T * h))
             move.addcmul_(grad, mu.sign[:, None], value=-h)
             if not mu.domain.flat:

@@ -1,0 +1,79 @@
+"""Sampling a known energy."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.coupling import Coupling, Linear, Potential
+from measureflow.domain import Space
+from measureflow.errors import MeasureflowError, unknown
+from measureflow.feature import Feature
+from measureflow.measure import Need, System
+from measureflow.reduce import Reducer
+from measureflow.schedule import within
+from measureflow_plugins.couplings.known import KNOWN, Known
+
+
+def _named(_instance: Any, _attribute: Any, value: str | None) -> None:
+    if value is not None and value not in KNOWN:
+        raise ValueError(unknown("energy", value, KNOWN))
+
+
+@final
+@attrs.frozen
+class Gibbs(Coupling):
+    """E(nu) = integral U dnu, so that Langevin samples exp(-U/T) dtau: U does not move.
+
+    U is a test energy, `energy` "gaussian", "double-well" or "banana" on R^d or "von-mises-fisher" on the sphere, of the
+    given `strength`; or U(x) = integral phi(x, theta) dmeasure(theta) for a `feature` and a `measure` that stands still, by
+    default the planted teacher. Give one of the two.
+    """
+
+    kind: ClassVar[str] = "gibbs"
+    energy_name: str | None = attrs.field(default=None, alias="energy", validator=_named)
+    strength: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
+    feature: Feature | None = None
+    measure: str = "teacher"
+    nu: str = "nu"
+
+    def __attrs_post_init__(self) -> None:
+        if (self.energy_name is None) == (self.feature is None):
+            raise ValueError(f"give either energy, one of {', '.join(sorted(KNOWN))}, or a feature and a measure")
+
+    @property
+    def moves(self) -> tuple[str, ...]:
+        return (self.nu,)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return () if self.feature is None else (self.measure,)
+
+    def spaces(self, x: Space) -> Mapping[str, Space]:
+        known = self.known
+        if known is not None and (x.domain.kind != known.on or x.dim < known.least):
+            raise MeasureflowError(
+                f"coupling (gibbs): energy {self.energy_name!r} is on the domain {known.on!r} with dim >= {known.least}, the data "
+                f"on {x.domain.kind!r} with dim = {x.dim}: give the source that domain, or take another energy"
+            )
+        return {self.nu: x}
+
+    def bind(self, name: str, system: System, reducer: Reducer) -> Potential:
+        return self.energy(system, reducer)
+
+    def value(self, system: System, reducer: Reducer) -> Tensor:
+        nu = system[self.nu]
+        return reducer.total(nu, nu.mass * self.energy(system, reducer)(nu.points, Need.VALUE).value)
+
+    def energy(self, system: System, reducer: Reducer) -> Potential:
+        known = self.known
+        if known is not None:
+            return known
+        assert self.feature is not None
+        return Linear(reducer, self.feature, ((1.0, system[self.measure]),))
+
+    @property
+    def known(self) -> Known | None:
+        """The test energy, with its exact moments, where one is named."""
+        return None if self.energy_name is None else KNOWN[self.energy_name](self.strength)
