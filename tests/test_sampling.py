@@ -358,6 +358,21 @@ def test_kinetic_langevin_on_the_sphere() -> None:
     assert abs(float(fresh.square().sum(1).mean()) - 2 * T) < FIVE * 2 * T / math.sqrt(n)
 
 
+# The experiments
+
+
+@pytest.mark.parametrize("name", ["langevin-double-well", "birth-death-two-wells", "svgd-banana", "kinetic-langevin"])
+def test_the_examples_come_nearer_to_the_law(registry: Registry, name: str) -> None:
+    """150 steps, 300 atoms."""
+    few = ["data.train=300"] if name in ("langevin-double-well", "birth-death-two-wells") else ["measures.nu.init.size=300"]
+    experiment = load(EXAMPLES / f"{name}.toml", registry, ("steps=150", *few))
+    built = build(experiment, registry)
+    moments = next(probe.metric for probe in experiment.metrics if probe.metric.kind == "moments")
+    *_, last = run(built.simulation, built.system, experiment.steps)
+    first, then = (moments.measure(system, built.view) for system in (built.system, last))
+    assert sum(map(float, then.values())) < sum(map(float, first.values()))
+
+
 # The dual game with both measures at h = .02
 
 

@@ -25,6 +25,7 @@ class Langevin(Flow):
     method "euler": drift and noise in the ambient space, then the nearest point of the domain (the authors' step on the
     sphere); "geodesic": both made tangent, then the exponential map; "metropolis": that as a proposal, accepted or refused
     so that exp(-V/T) dtau is stationary at any h (MALA on R^d), at twice the evaluations; the mark "accepted" says which.
+    Where V grows faster than |x|^2 a large step far out is refused for ever: start near the law, or with small steps.
     noise "antithetic" gives atom i + N/2 the negative of atom i's noise, for walkers that start as the data twice over; each
     chain alone has the same law. At T = 0 there is nothing to adjust: "metropolis" is "geodesic".
     """
