@@ -150,7 +150,7 @@ def test_steps_stay_on_the_sphere_and_agree_with_plain_ones_to_second_order(regi
 
 
 @pytest.mark.parametrize("order", ["extragradient", "optimistic"])
-@pytest.mark.parametrize("flow", [{"kind": "restart", "probability": 0.1}, {"kind": "langevin"}])
+@pytest.mark.parametrize("flow", [{"kind": "restart", "probability": 0.1}, {"kind": "langevin"}, {"kind": "birth-death"}])
 def test_lists_that_jump_are_refused_by_name(registry: Registry, order: str, flow: dict[str, Any]) -> None:
     given = {**TABLES, "order": order}
     given["measures"] = {**TABLES["measures"], "nu": {"init": {"kind": "data"}, "flows": ["wasserstein", flow]}}
