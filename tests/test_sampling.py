@@ -36,6 +36,8 @@ from measureflow_plugins.flows.fisher_rao import FisherRao
 from measureflow_plugins.flows.kinetic_langevin import KineticLangevin
 from measureflow_plugins.flows.langevin import Langevin
 from measureflow_plugins.flows.svgd import Svgd
+from measureflow_plugins.metrics.acceptance import Acceptance
+from measureflow_plugins.metrics.moments import MomentErrors
 from measureflow_plugins.sources.neurons import as_neurons
 from measureflow_plugins.sources.planted import Planted
 
@@ -194,13 +196,27 @@ TABLES: dict[str, Any] = {
 
 
 def test_an_experiment_without_data(registry: Registry) -> None:
-    built = build(from_tables(TABLES, registry), registry)
+    experiment = from_tables(TABLES, registry)
+    built = build(experiment, registry)
     *_, last = run(built.simulation, built.system, 3)
-    numbers = {k: float(v) for m in from_tables(TABLES, registry).metrics for k, v in m.metric.measure(last, built.view).items()}
+    parts = {probe.metric: probe.metric.measure(last, built.view) for probe in experiment.metrics}
+    assert all(tuple(part) == metric.names for metric, part in parts.items())
+    numbers = {name: float(value) for part in parts.values() for name, value in part.items()}
     assert numbers["acceptance"] == float(last["nu"].marks["accepted"].mean())
     points = last["nu"].points
     variance = torch.as_tensor(DoubleWell(1.0).moments(2, 1.0)[1])
     assert numbers["moments.variance"] == pytest.approx(float((points.var(0, correction=0) - variance).abs().max()))
+
+
+def test_metrics_say_what_they_miss(registry: Registry) -> None:
+    known = build(from_tables({**TABLES, "metrics": []}, registry), registry)
+    unadjusted = known.system.replace({"nu": known.system["nu"].replace(marks={})})
+    with pytest.raises(MeasureflowError, match="method = 'metropolis'"):
+        Acceptance().measure(unadjusted, known.view)
+    data = {"kind": "space", "domain": {"kind": "euclidean", "base": "gaussian"}, "dim": 2}
+    based = build(from_tables({**TABLES, "data": data}, registry), registry)
+    with pytest.raises(MeasureflowError, match="flat base"):
+        MomentErrors().measure(based.system, based.view)
 
 
 @pytest.mark.parametrize(
