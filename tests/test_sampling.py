@@ -156,6 +156,15 @@ def test_metropolis_asks_twice_and_its_atoms_stay_where_refused() -> None:
     assert torch.equal((after.points != mu.points)[:, 0], accepted)
 
 
+@pytest.mark.parametrize("domain", [Euclidean(base="gaussian", variance=0.5), Sphere()])
+def test_what_metropolis_proposes_is_the_geodesic_step(domain: Any) -> None:
+    mu, V = uniform(domain.sample(normals(60, 4)), domain), Quadratic(torch.eye(4, dtype=torch.float64), normals(4))
+    kept, free = (stepped(Langevin(method=m, temperature=0.6, rate=2.0), mu, 0.15, V) for m in ("metropolis", "geodesic"))  # type: ignore[arg-type]
+    accepted = kept.marks["accepted"].bool()
+    assert 5 < int(accepted.sum()) < 60
+    torch.testing.assert_close(kept.points, torch.where(accepted[:, None], free.points, mu.points), rtol=0, atol=1e-12)
+
+
 def test_metropolis_at_zero_temperature_is_the_geodesic_descent() -> None:
     mu, V = uniform(Sphere().sample(normals(9, 4)), Sphere()), Quadratic(torch.eye(4, dtype=torch.float64), normals(4))
     ends = [stepped(Langevin(method=m, temperature=0.0), mu, 0.1, V).points for m in ("metropolis", "geodesic")]  # type: ignore[arg-type]
