@@ -1,17 +1,19 @@
 """Test likelihoods on the four earth sets over random 80/10/10 splits, beside a mixture fitted by EM on the same splits.
 
-    python benchmarks/earth.py [--sets volcano,fire] [--seeds 3] [--set PATH=VALUE ...]
+    python benchmarks/earth.py [--sets volcano,fire] [--seeds 3] [--shares 0.5,1] [--set PATH=VALUE ...]
 
-Both choose on the validation part: the energy its step, and so its total variation; the mixture its components.
+Both choose on the validation part: the energy its step (and so its total variation) and its neurons, all or half of those in
+its file; the mixture its components.
 """
 
 import argparse
 import statistics
 from pathlib import Path
 
+import attrs
 from mixture import chosen
 
-from measureflow.experiment import build, load
+from measureflow.experiment import Experiment, build, load
 from measureflow.observe import measured
 from measureflow.plugins import load as load_plugins
 from measureflow.simulate import run
@@ -20,36 +22,46 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 SETS = ("volcano", "earthquake", "flood", "fire")
 
 
-def split(name: str, seed: int, settings: tuple[str, ...]) -> dict[str, float]:
-    """The figures of one split: both models' test negative log-likelihood, and where the energy stopped."""
+def split(name: str, seed: int, shares: tuple[float, ...], settings: tuple[str, ...]) -> dict[str, float]:
+    """The figures of one split: both models' test negative log-likelihood, and what the validation part chose."""
     registry = load_plugins()
-    experiment = load(EXAMPLES / f"earth-{name}.toml", registry, (*settings, f"seed={seed}"))
-    built = build(experiment, registry)
-    rows = []
-    for system in run(built.simulation, built.system, experiment.steps):
-        if all(probe.every.due(system.step, experiment.steps) for probe in experiment.metrics) and system.step:
-            row = measured(system, built.view, [probe.metric for probe in experiment.metrics])
-            rows.append({"step": system.step, **row})
-    best = min(rows, key=lambda row: row["nll.validation"])
-    parts = {part: built.system[part].points.double().numpy() for part in ("data", "validation", "test")}
+    tried, system = [], None
+    for share in shares:
+        experiment = load(EXAMPLES / f"earth-{name}.toml", registry, (*settings, f"seed={seed}"))
+        built = build(_thinned(experiment, share), registry)
+        for system in run(built.simulation, built.system, experiment.steps):
+            if all(probe.every.due(system.step, experiment.steps) for probe in experiment.metrics) and system.step:
+                row = measured(system, built.view, [probe.metric for probe in experiment.metrics])
+                tried.append({"step": system.step, "neurons": system["gamma"].size, **row})
+    best = min(tried, key=lambda row: row["nll.validation"])
+    parts = {part: system[part].points.double().numpy() for part in ("data", "validation", "test")}
     mixture = chosen(parts["data"], parts["validation"], seed)
-    found = {"mixture": mixture.nll(parts["test"]), "mixture.validation": mixture.nll(parts["validation"])}
-    return {**best, **found, "components": len(mixture.kappa)}
+    return {**best, "mixture": mixture.nll(parts["test"]), "components": len(mixture.kappa)}
+
+
+def _thinned(experiment: Experiment, share: float) -> Experiment:
+    gamma = experiment.measures["gamma"]
+    widths = tuple(attrs.evolve(width, size=round(share * width.size)) for width in gamma.init.widths)
+    thin = attrs.evolve(gamma, init=attrs.evolve(gamma.init, widths=widths))
+    return attrs.evolve(experiment, measures={**experiment.measures, "gamma": thin})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--shares", default="0.5,1", help="of the file's neurons: validation chooses among them")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     arguments = parser.parse_args()
     print(
-        "| set | energy | mixture of von Mises-Fisher | steps | TV | components | error of log Z |\n|---|---|---|---|---|---|---|"
+        "| set | energy | mixture of von Mises-Fisher | neurons | steps | TV | components | error of log Z |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
+    shares = tuple(float(share) for share in arguments.shares.split(","))
     for name in arguments.sets.split(","):
-        rows = [split(name, seed, tuple(arguments.settings)) for seed in range(arguments.seeds)]
+        rows = [split(name, seed, shares, tuple(arguments.settings)) for seed in range(arguments.seeds)]
         columns = [_mean_and_spread([row[key] for row in rows]) for key in ("nll", "mixture")]
-        stops = [", ".join(f"{row[key]:.0f}" for row in rows) for key in ("step", "tv", "components")]
+        stops = [", ".join(f"{row[key]:.0f}" for row in rows) for key in ("neurons", "step", "tv", "components")]
         print(f"| {name} | {' | '.join(columns + stops)} | {max(row['nll.error'] for row in rows):.1e} |", flush=True)
 
 

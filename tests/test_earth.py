@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from measureflow.api import Keyed, MeasureflowError, Need, Particles, Setting, Space, World
+from measureflow.api import Keyed, MeasureflowError, Need, Particles, Setting, Space, System, World
+from measureflow.chunked import Chunked
+from measureflow.flow import marked
+from measureflow.scheme import Game
 from measureflow.testing import Quadratic, normals, quadratic, stepped
+from measureflow.testing import _Alone as Alone
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.von_mises_fisher import VonMisesFisher
-from measureflow_plugins.flows.adaptive_reaction import AdaptiveReaction
+from measureflow_plugins.flows.adam import Adam
 from measureflow_plugins.flows.entropic_reaction import EntropicReaction
-from measureflow_plugins.inits.bumps import Bumps
+from measureflow_plugins.inits.bumps import Bumps, Width
 from measureflow_plugins.inits.grid import Grid
 from measureflow_plugins.sources.earth import Earth
 
@@ -73,27 +77,35 @@ def test_entropic_reaction_keeps_unequal_base_masses() -> None:
     torch.testing.assert_close(back.log_mass, start.log_mass, rtol=0, atol=1e-9)
 
 
-def test_adaptive_reaction_is_its_own_recursion() -> None:
-    """One step moves log w by exactly h r s sign(V): v starts as V^2."""
+def test_adam_follows_torch_optim() -> None:
+    """Ten steps on signed masses with potential V(p) + mass(p), beside torch.optim.Adam on the same gradients."""
     mu, V = on_sphere(30), quadratic(3)
     value = V(mu.points, Need.VALUE).value
-    once = stepped(AdaptiveReaction(rate=2.0), mu, 0.1, V)
-    torch.testing.assert_close(once.log_mass - mu.log_mass, -0.2 * value.sign(), rtol=0, atol=1e-12)
-    torch.testing.assert_close(once.marks["power"], 0.1 * value.square(), rtol=1e-12, atol=0)
+    mass = mu.mass.clone().requires_grad_()
+    optimiser = torch.optim.Adam([mass], lr=0.02, betas=(0.9, 0.99), eps=0)
+    moved, flow = marked(mu, (Adam(rate=0.2),), Keyed(0)), Adam(rate=0.2)
+    system = System({"mu": moved})
+    game = Game({"mu": (flow,)}, Alone(V), Chunked(), Keyed(0))
+    for _ in range(10):
+        system = system.replace({"mu": game.walk("mu", system, 0.1)}).tick(0.1)
+        mass.grad = value.clone()
+        optimiser.step()
+    torch.testing.assert_close(system["mu"].mass, mass.detach(), rtol=1e-12, atol=1e-12)
+    assert (system["mu"].sign != mu.sign).any()
 
 
-def test_bumps_sit_on_the_data_with_their_concentrations() -> None:
+def test_bumps_sit_on_the_data_or_everywhere_with_their_concentrations() -> None:
     world = World(Space(Sphere(), 3), {"data": on_sphere(12)})
-    init = Bumps(concentrations=(10.0, 200.0), size=5, broad=3, tv=2.0)
+    init = Bumps(widths=(Width(10.0, 5), Width(200.0, 20), Width(3.0, 4, "everywhere")), tv=2.0)
     mu = init.measure(Space(Euclidean(), 3), world, SETTING)
-    assert mu.size == init.atoms({"data": 12}) == 13
+    assert mu.size == init.atoms({"data": 12}) == 21
     assert float(mu.log_mass.exp().sum()) == pytest.approx(2.0)
-    torch.testing.assert_close(mu.points.norm(dim=1), torch.tensor([10.0] * 5 + [200.0] * 5 + [10.0] * 3, dtype=torch.float64))
-    assert mu.sign.tolist() == [-1.0] * 10 + [1.0] * 3
-    for block in (mu.points[:5] / 10, mu.points[5:10] / 200):
+    torch.testing.assert_close(mu.points.norm(dim=1), torch.tensor([10.0] * 5 + [200.0] * 12 + [3.0] * 4, dtype=torch.float64))
+    for block in (mu.points[:5] / 10, mu.points[5:17] / 200):
         distance = torch.cdist(block, world.measures["data"].points)
         assert float(distance.min(1).values.max()) < 1e-12
-        assert len(set(distance.argmin(1).tolist())) == 5
+        assert len(set(distance.argmin(1).tolist())) == len(block)
+    assert float(torch.cdist(mu.points[17:] / 3, world.measures["data"].points).min()) > 1e-6
 
 
 def test_earth_reads_degrees_and_splits_without_overlap(tmp_path: Path) -> None:
