@@ -3,10 +3,13 @@
 import sys
 from collections.abc import Iterable
 
+import click
+
 from measureflow.chunked import Chunked
 from measureflow.keops import KeOps
 from measureflow.plugins import components_in, hookimpl
 from measureflow.reduce import Local, Request
+from measureflow_plugins.commands.bench import bench
 
 
 @hookimpl
@@ -21,3 +24,8 @@ def pick_reducer(request: Request) -> Local | None:
     if request.device.type == "cuda" and request.form == "radial" and request.width <= 100:
         return KeOps()
     return Chunked()
+
+
+@hookimpl
+def add_commands(cli: click.Group) -> None:
+    cli.add_command(bench)

@@ -1,0 +1,137 @@
+"""measureflow bench: what a step of one's own experiment costs on one's own machine."""
+
+import functools
+import itertools
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from measureflow.api import MeasureflowError, advance, build, load
+from measureflow.environment import environment
+from measureflow.experiment import Built, device_of
+from measureflow.files import write
+from measureflow.plugins import Registry
+from measureflow_plugins.commands.timing import alternating, exponent, pairs, resized, timed
+
+Row = dict[str, float | int | str]
+FIGURES = ("reducer", "ms", "fastest_ms", "first_ms", "pairs", "pairs_per_second", "ratio")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change one key, as for run.")
+@click.option("--particles", metavar="N,N,...", help="Sizes of the measure nu, as in 1e4,1e5. Default: as configured.")
+@click.option("--neurons", metavar="M,M,...", help="Sizes of the measure gamma. Default: as configured.")
+@click.option("--size", "others", multiple=True, metavar="NAME=N,N,...", help="Sizes of any other measure, the data included.")
+@click.option("--reducers", default="auto", show_default=True, metavar="KIND,...", help="Reducers to compare, as in chunked,keops.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Steps timed of each, after one that is not.")
+@click.option("--json", "into", type=click.Path(path_type=Path), help="Write rows and environment to this file.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw milliseconds against the first size, log-log.")
+@click.pass_obj
+def bench(
+    registry: Registry, file: Path, settings: tuple[str, ...], particles: str | None, neurons: str | None,
+    others: tuple[str, ...], reducers: str, rounds: int, into: Path | None, plot: Path | None,
+) -> None:  # fmt: skip
+    """Times one step of the experiment in FILE at each combination of sizes and reducers, side by side."""
+    sizes = _sizes({"nu": particles, "gamma": neurons}, others)
+    kinds = reducers.split(",")
+    builds = {}
+    for kind in kinds:
+        experiment = load(file, registry, (*settings, f"reducer={kind}"))
+        builds[kind] = build(experiment, registry, str(file))
+    grid = [dict(zip(sizes, chosen, strict=True)) for chosen in itertools.product(*sizes.values())]
+    rows: list[Row] = []
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        for chosen in bar.track(grid, description=experiment.name):
+            rows += _measured(builds, chosen, rounds)
+    first = next(name for name in rows[0] if name not in FIGURES)
+    Console().print(_table(rows, first))
+    if into:
+        write(into, json.dumps({"environment": environment(device_of(experiment)), "rows": rows}, indent=1).encode())
+    if plot:
+        _draw(rows, first, experiment.name, plot)
+
+
+def _sizes(named: Mapping[str, str | None], others: Sequence[str]) -> dict[str, list[int]]:
+    """Sizes to try, by measure; raises MeasureflowError for what is no list of counts."""
+    given = {name: text for name, text in named.items() if text} | dict(_pair(other) for other in others)
+    return {name: [_count(name, part) for part in text.split(",")] for name, text in given.items()}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, sizes = text.partition("=")
+    if not equals:
+        raise MeasureflowError(f"--size {text!r}: write NAME=N,N,..., as in data=1e4")
+    return name, sizes
+
+
+def _count(name: str, text: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.5
+    if not value.is_integer() or not 1 <= value <= 1e12:
+        raise MeasureflowError(f"size of {name}: {text!r} is no count; write whole numbers from 1, as in 1000 or 1e4")
+    return int(value)
+
+
+def _measured(builds: Mapping[str, Built], sizes: Mapping[str, int], rounds: int) -> list[Row]:
+    """A row for each reducer; its first step, which may compile, counts for `first_ms` alone."""
+    built = next(iter(builds.values()))
+    names = dict.fromkeys([*sizes, *built.simulation.game.players])
+    systems = {kind: resized(built.system, sizes) for kind, built in builds.items()}
+    works = [functools.partial(advance, built.simulation, systems[kind]) for kind, built in builds.items()]
+    device = built.system[next(iter(names))].points.device
+    firsts = [timed(work, device) for work in works]
+    rows: list[Row] = []
+    for (kind, built), first, taken in zip(builds.items(), firsts, alternating(works, rounds, device), strict=True):
+        median, count = statistics.median(taken), pairs(built.simulation, systems[kind])
+        atoms = {name: systems[kind][name].size for name in names}
+        times = {"ms": 1e3 * median, "fastest_ms": 1e3 * min(taken), "first_ms": 1e3 * first}
+        rows.append({**atoms, "reducer": kind, **times, "pairs": count, "pairs_per_second": count / median})
+    fastest = min(float(row["ms"]) for row in rows)
+    return [{**row, "ratio": float(row["ms"]) / fastest} for row in rows]
+
+
+def _table(rows: Sequence[Row], first: str) -> Table:
+    names = [name for name in rows[0] if name not in FIGURES]
+    table = Table(*names, "reducer", "ms", "first ms", "pairs/s", "ratio", title="one step")
+    for row in rows:
+        sizes = [f"{row[name]:,}" for name in names]
+        figures = [f"{row['ms']:.2f}", f"{row['first_ms']:.0f}", f"{row['pairs_per_second']:.2e}", f"{row['ratio']:.2f}"]
+        table.add_row(*sizes, str(row["reducer"]), *figures)
+    slopes = [f"{label}: {exponent(x, y):.2f}" for label, x, y in _lines(rows, first) if len(set(x)) > 1]
+    table.caption = f"exponent of the time in {first}, {'; '.join(slopes)}" if slopes else None
+    return table
+
+
+def _lines(rows: Sequence[Row], first: str) -> list[tuple[str, list[int], list[float]]]:
+    """(label, sizes of `first`, milliseconds) for every reducer and every choice of the other sizes."""
+    others = [name for name in rows[0] if name not in (*FIGURES, first)]
+    varied = [name for name in others if len({row[name] for row in rows}) > 1]
+    lines: dict[str, tuple[list[int], list[float]]] = {}
+    for row in rows:
+        label = ", ".join([str(row["reducer"]), *(f"{name} = {row[name]:,}" for name in varied)])
+        x, y = lines.setdefault(label, ([], []))
+        x.append(int(row[first]))
+        y.append(float(row["ms"]))
+    return [(label, x, y) for label, (x, y) in lines.items()]
+
+
+def _draw(rows: Sequence[Row], first: str, title: str, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for label, x, y in _lines(rows, first):
+        axes.loglog(x, y, "o-", label=label)
+    axes.set(title=title, xlabel=f"atoms of {first}", ylabel="ms a step")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=150)
