@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import attrs
+import click
 import numpy as np
 import pytest
 import torch
@@ -89,7 +90,11 @@ def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     monkeypatch.chdir(tmp_path)
     first = SETUP[0].split(" && ")[2].removeprefix(".venv/bin/")
-    small = {"run": [part for setting in SMALL for part in ("--set", setting)], "resume": ["--steps", "4"]}
+    small = {
+        "run": [part for setting in SMALL for part in ("--set", setting)],
+        "resume": ["--steps", "4"],
+        "bench": ["--rounds", "1"],
+    }
     shown = {}
     for command in [first, *(c for c in COMMANDS if "decay" not in c and "cuda" not in c)]:
         _, name, *rest = shlex.split(command)
@@ -97,7 +102,9 @@ def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
             main([name, *rest, *small.get(name, [])])
         assert not stop.value.code, command
         shown[name] = capsys.readouterr().out
-    assert shown.keys() == cli.commands.keys()
+    every = click.Group(commands=dict(cli.commands))
+    measureflow.plugins.load().add_commands(every)
+    assert shown.keys() == every.commands.keys()
     folder = tmp_path / "runs" / "dual-bimodal"
     for name in ("config.toml", "resolved.toml", "environment.json", "metrics.jsonl", "checkpoints", "figures/curves.png"):
         assert (folder / name).exists()
