@@ -69,14 +69,18 @@ class Chunked(Local):
         return out
 
     def _products(self, left: Tensor, right: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Slices of rows and columns with the product `left[rows] @ right[columns].T`, valid until the next tile."""
-        buffer = left.new_empty(0)
+        """Slices of rows and columns with the product `left[rows] @ right[columns].T`, valid until the next tile.
+
+        It is stored along its shorter axis, since products of tall matrices are faster than those of wide ones.
+        """
+        buffer, tall = left.new_empty(0), left.shape[0] >= right.shape[0]
         for rows, columns in spans(left.shape[0], right.shape[0], self.tile):
-            shape = (rows.stop - rows.start, columns.stop - columns.start)
+            long, short = (left[rows], right[columns]) if tall else (right[columns], left[rows])
+            shape = (long.shape[0], short.shape[0])
             if not buffer.numel():
                 buffer = left.new_empty(shape[0] * shape[1])
-            P = buffer[: shape[0] * shape[1]].view(shape)
-            yield rows, columns, torch.mm(left[rows], right[columns].T, out=P)
+            P = torch.mm(long, short.T, out=buffer[: shape[0] * shape[1]].view(shape))
+            yield rows, columns, P if tall else P.T
 
 
 def spans(n: int, m: int, tile: int) -> Iterator[Span]:
