@@ -25,16 +25,16 @@ SETS = ("volcano", "earthquake", "flood", "fire")
 def split(name: str, seed: int, shares: tuple[float, ...], settings: tuple[str, ...]) -> dict[str, float]:
     """The figures of one split: both models' test negative log-likelihood, and what the validation part chose."""
     registry = load_plugins()
-    tried, system = [], None
+    experiment = load(EXAMPLES / f"earth-{name}.toml", registry, (*settings, f"seed={seed}"))
+    tried = []
     for share in shares:
-        experiment = load(EXAMPLES / f"earth-{name}.toml", registry, (*settings, f"seed={seed}"))
         built = build(_thinned(experiment, share), registry)
         for system in run(built.simulation, built.system, experiment.steps):
             if all(probe.every.due(system.step, experiment.steps) for probe in experiment.metrics) and system.step:
                 row = measured(system, built.view, [probe.metric for probe in experiment.metrics])
                 tried.append({"step": system.step, "neurons": system["gamma"].size, **row})
     best = min(tried, key=lambda row: row["nll.validation"])
-    parts = {part: system[part].points.double().numpy() for part in ("data", "validation", "test")}
+    parts = {part: built.system[part].points.double().numpy() for part in ("data", "validation", "test")}
     mixture = chosen(parts["data"], parts["validation"], seed)
     return {**best, "mixture": mixture.nll(parts["test"]), "components": len(mixture.kappa)}
 

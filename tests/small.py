@@ -8,6 +8,7 @@ import attrs
 import pytest
 import tomli_w
 
+from measureflow import config
 from measureflow.cli import main
 
 TABLES: dict[str, Any] = {
@@ -69,3 +70,12 @@ class Shell:
             main([str(argument) for argument in arguments])
         said = self.capsys.readouterr()
         return Said(int(stopped.value.code or 0), said.out, said.err)
+
+
+def readable(path: Path) -> dict[str, Any]:
+    """The tables of an example; skips the test by name where the data file it reads is absent."""
+    tables = config.read(path)
+    data = tables["data"].get("path")
+    if data and not Path(data).exists():
+        pytest.skip(f"{data}, which {path.name} reads, is absent")
+    return tables

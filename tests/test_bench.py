@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import Shell
+from small import Shell, readable
 
-from measureflow import config
 from measureflow.api import MeasureflowError, Particles, System
 from measureflow.experiment import build, load
 from measureflow.plugins import Registry
@@ -47,10 +46,7 @@ def test_exponent_of_a_power_law() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
 def test_bench_works_on_every_example(path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parents[2])
-    tables = config.read(path)
-    data = tables["data"].get("path")
-    if data and not Path(data).exists():
-        pytest.skip(f"{data}, which {path.name} reads, is absent")
+    tables = readable(path)
     sizes = [option for name in tables["measures"] for option in ("--size", f"{name}=40")]
     said = shell("bench", path, *sizes, "--rounds", 1)
     assert said.code == 0, said

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from small import TABLES, Said, Shell
+from small import TABLES, Said, Shell, readable
 
 from measureflow import config, record
 from measureflow.experiment import Experiment, load
@@ -414,9 +414,7 @@ def test_sigint_stops_a_process(shell: Shell) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
 def test_an_experiment_survives_the_way_there_and_back(path: Path, registry: Registry, tmp_path: Path) -> None:
-    data = config.read(path)["data"].get("path")
-    if data and not Path(data).exists():
-        pytest.skip(f"{data}, which {path.name} reads, is absent")
+    readable(path)
     e = load(path, registry)
     tables = config.unstructure(e)
     assert config.structure(tables, Experiment, registry, "tables") == e

@@ -53,7 +53,7 @@ class Chunked(Local):
         tile_sum = _dot_directed if phi.form == "dot" else _radial_directed
         left, right = _arguments(phi, X, Y)
         for rows, columns, P in self._products(left, right):
-            W = X[rows] @ V[columns].T
+            W = _product(X[rows], V[columns])
             tile_sum(phi, P, W, X[rows], Y[columns], V[columns], _rows(out, rows), float(columns.start > 0))
         return out
 
@@ -69,18 +69,20 @@ class Chunked(Local):
         return out
 
     def _products(self, left: Tensor, right: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Slices of rows and columns with the product `left[rows] @ right[columns].T`, valid until the next tile.
-
-        It is stored along its shorter axis, since products of tall matrices are faster than those of wide ones.
-        """
-        buffer, tall = left.new_empty(0), left.shape[0] >= right.shape[0]
+        """Slices of rows and columns with the product `left[rows] @ right[columns].T`, valid until the next tile."""
+        buffer = left.new_empty(0)
         for rows, columns in spans(left.shape[0], right.shape[0], self.tile):
-            long, short = (left[rows], right[columns]) if tall else (right[columns], left[rows])
-            shape = (long.shape[0], short.shape[0])
             if not buffer.numel():
-                buffer = left.new_empty(shape[0] * shape[1])
-            P = torch.mm(long, short.T, out=buffer[: shape[0] * shape[1]].view(shape))
-            yield rows, columns, P if tall else P.T
+                buffer = left.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
+            yield rows, columns, _product(left[rows], right[columns], buffer)
+
+
+def _product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tensor:
+    """`left @ right.T`, in `buffer` if given; stored along its shorter axis, since tall products are faster than wide ones."""
+    n, m = left.shape[0], right.shape[0]
+    if n < m:
+        return _product(right, left, buffer).T
+    return torch.mm(left, right.T, out=None if buffer is None else buffer[: n * m].view(n, m))
 
 
 def spans(n: int, m: int, tile: int) -> Iterator[Span]:

@@ -12,27 +12,29 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from measureflow.api import MeasureflowError, advance, build, load
+from measureflow.api import MeasureflowError, Simulation, System, advance, build, load
+from measureflow.cli import FOLDER, SETTINGS
 from measureflow.environment import environment
-from measureflow.experiment import Built, device_of
+from measureflow.experiment import device_of
 from measureflow.files import write
 from measureflow.plugins import Registry
-from measureflow_plugins.commands.timing import alternating, exponent, pairs, resized, timed
+from measureflow.reduce import Auto
+from measureflow_plugins.commands.timing import alternating, exponent, pairs, resized, through, timed
 
 Row = dict[str, float | int | str]
 FIGURES = ("reducer", "ms", "fastest_ms", "first_ms", "pairs", "pairs_per_second", "ratio")
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Change one key, as for run.")
+@click.argument("file", type=FOLDER)
+@SETTINGS
 @click.option("--particles", metavar="N,N,...", help="Sizes of the measure nu, as in 1e4,1e5. Default: as configured.")
 @click.option("--neurons", metavar="M,M,...", help="Sizes of the measure gamma. Default: as configured.")
 @click.option("--size", "others", multiple=True, metavar="NAME=N,N,...", help="Sizes of any other measure, the data included.")
 @click.option("--reducers", default="auto", show_default=True, metavar="KIND,...", help="Reducers to compare, as in chunked,keops.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Steps timed of each, after one that is not.")
-@click.option("--json", "into", type=click.Path(path_type=Path), help="Write rows and environment to this file.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw milliseconds against the first size, log-log.")
+@click.option("--json", "into", type=FOLDER, help="Write rows and environment to this file.")
+@click.option("--plot", type=FOLDER, help="Draw milliseconds against the first size, log-log.")
 @click.pass_obj
 def bench(
     registry: Registry, file: Path, settings: tuple[str, ...], particles: str | None, neurons: str | None,
@@ -40,16 +42,16 @@ def bench(
 ) -> None:  # fmt: skip
     """Times one step of the experiment in FILE at each combination of sizes and reducers, side by side."""
     sizes = _sizes({"nu": particles, "gamma": neurons}, others)
-    kinds = reducers.split(",")
-    builds = {}
-    for kind in kinds:
-        experiment = load(file, registry, (*settings, f"reducer={kind}"))
-        builds[kind] = build(experiment, registry, str(file))
+    experiments = {kind: load(file, registry, (*settings, f"reducer={kind}")) for kind in reducers.split(",")}
+    experiment = next(iter(experiments.values()))
+    built = build(experiment, registry, str(file))
+    evaluated = {kind: e.reducer or Auto(registry.pick_reducer) for kind, e in experiments.items()}
+    simulations = {kind: through(reducer, built.simulation) for kind, reducer in evaluated.items()}
     grid = [dict(zip(sizes, chosen, strict=True)) for chosen in itertools.product(*sizes.values())]
     rows: list[Row] = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for chosen in bar.track(grid, description=experiment.name):
-            rows += _measured(builds, chosen, rounds)
+            rows += _measured(simulations, built.system, chosen, rounds)
     first = next(name for name in rows[0] if name not in FIGURES)
     Console().print(_table(rows, first))
     if into:
@@ -81,22 +83,21 @@ def _count(name: str, text: str) -> int:
     return int(value)
 
 
-def _measured(builds: Mapping[str, Built], sizes: Mapping[str, int], rounds: int) -> list[Row]:
+def _measured(simulations: Mapping[str, Simulation], start: System, sizes: Mapping[str, int], rounds: int) -> list[Row]:
     """A row for each reducer; its first step, which may compile, counts for `first_ms` alone."""
-    built = next(iter(builds.values()))
-    names = dict.fromkeys([*sizes, *built.simulation.game.players])
-    systems = {kind: resized(built.system, sizes) for kind, built in builds.items()}
-    works = [functools.partial(advance, built.simulation, systems[kind]) for kind, built in builds.items()]
-    device = built.system[next(iter(names))].points.device
+    system, one = resized(start, sizes), next(iter(simulations.values()))
+    atoms = {name: system[name].size for name in (*sizes, *one.game.players)}
+    works = [functools.partial(advance, simulation, system) for simulation in simulations.values()]
+    device = next(iter(system.measures.values())).points.device
     firsts = [timed(work, device) for work in works]
+    times = alternating(works, rounds, device)
+    medians, count = [statistics.median(taken) for taken in times], pairs(one, system)
     rows: list[Row] = []
-    for (kind, built), first, taken in zip(builds.items(), firsts, alternating(works, rounds, device), strict=True):
-        median, count = statistics.median(taken), pairs(built.simulation, systems[kind])
-        atoms = {name: systems[kind][name].size for name in names}
-        times = {"ms": 1e3 * median, "fastest_ms": 1e3 * min(taken), "first_ms": 1e3 * first}
-        rows.append({**atoms, "reducer": kind, **times, "pairs": count, "pairs_per_second": count / median})
-    fastest = min(float(row["ms"]) for row in rows)
-    return [{**row, "ratio": float(row["ms"]) / fastest} for row in rows]
+    for kind, first, taken, median in zip(simulations, firsts, times, medians, strict=True):
+        ms = {"ms": 1e3 * median, "fastest_ms": 1e3 * min(taken), "first_ms": 1e3 * first}
+        share = {"pairs": count, "pairs_per_second": count / median, "ratio": median / min(medians)}
+        rows.append({**atoms, "reducer": kind, **ms, **share})
+    return rows
 
 
 def _table(rows: Sequence[Row], first: str) -> Table:

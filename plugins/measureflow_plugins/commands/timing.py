@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from measureflow.api import MeasureflowError, Particles, Simulation, System, advance
-from measureflow.reduce import Auto, Local, Request
+from measureflow.reduce import Auto, Local, Reducer, Request
 
 
 def resized(system: System, sizes: Mapping[str, int]) -> System:
@@ -35,6 +35,11 @@ def _repeated(mu: Particles, size: int) -> Particles:
     return taken.replace(log_mass=taken.log_mass + shift)
 
 
+def through(reducer: Reducer, simulation: Simulation) -> Simulation:
+    """The same simulation with its sums evaluated by `reducer`."""
+    return attrs.evolve(simulation, game=attrs.evolve(simulation.game, reducer=reducer))
+
+
 def pairs(simulation: Simulation, system: System) -> int:
     """Pair interactions of one step: n x m summed over its reductions, as a reducer is asked for them."""
     asked: list[int] = []
@@ -46,8 +51,7 @@ def pairs(simulation: Simulation, system: System) -> int:
         asked.append(request.n_out * request.n_in)
         return reducer
 
-    game = attrs.evolve(simulation.game, reducer=Auto(pick))
-    advance(attrs.evolve(simulation, game=game), system)
+    advance(through(Auto(pick), simulation), system)
     return sum(asked)
 
 

@@ -16,6 +16,7 @@ from measureflow.schedule import within
 from measureflow.source import Init, Setting, World
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.laplacian import laplacian
+from measureflow_plugins.flows.additive import massed
 
 
 @final
@@ -53,9 +54,7 @@ class KernelExponentialFamily(Init):
         except ValueError as error:
             raise MeasureflowError(f"feature: {error}") from None
         c = torch.linalg.solve(G + self.penalty * torch.eye(self.size, dtype=G.dtype, device=G.device), b / self.beta)
-        c = setting.tensor(c)
-        smallest = torch.finfo(c.dtype).tiny
-        return Particles(data.points[order], c.sgn() + (c == 0), c.abs().clamp(min=smallest).log(), space.domain)
+        return massed(Particles.uniform(data.points[order], space.domain), setting.tensor(c))
 
 
 def equations(phi: Feature, x: Particles, y: Tensor) -> tuple[Tensor, Tensor]:
