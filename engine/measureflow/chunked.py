@@ -33,48 +33,48 @@ class Chunked(Local):
         if phi.form == "autograd":
             masses = Y.new_ones(Y.shape[0]) if a is None else a
             for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
-                value_of = functools.partial(_weighted, phi, Y[columns], masses[columns])
-                _automatic(value_of, X[rows], _rows(out, rows), float(columns.start > 0))
+                value_of = functools.partial(_weighted, phi, _cut(Y, columns), _cut(masses, columns))
+                _automatic(value_of, _cut(X, rows), _rows(out, rows), float(columns.start > 0))
             return out
         tile_sum = _dot if phi.form == "dot" else _radial
         left, right = _arguments(phi, X, Y)
         for rows, columns, P in self._products(left, right):
-            weights = None if a is None else a[columns]
-            tile_sum(phi, P, X[rows], Y[columns], weights, _rows(out, rows), float(columns.start > 0))
+            weights = None if a is None else _cut(a, columns)
+            tile_sum(phi, P, _cut(X, rows), _cut(Y, columns), weights, _rows(out, rows), float(columns.start > 0))
         return out
 
     def directed_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor, need: Need) -> Field:
         out = _empty(X, Y, need)
         if phi.form == "autograd":
             for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
-                value_of = functools.partial(_along, phi, Y[columns], V[columns])
-                _automatic(value_of, X[rows], _rows(out, rows), float(columns.start > 0))
+                value_of = functools.partial(_along, phi, _cut(Y, columns), _cut(V, columns))
+                _automatic(value_of, _cut(X, rows), _rows(out, rows), float(columns.start > 0))
             return out
         tile_sum = _dot_directed if phi.form == "dot" else _radial_directed
         left, right = _arguments(phi, X, Y)
         for rows, columns, P in self._products(left, right):
-            W = _product(X[rows], V[columns])
-            tile_sum(phi, P, W, X[rows], Y[columns], V[columns], _rows(out, rows), float(columns.start > 0))
+            W = _product(_cut(X, rows), _cut(V, columns))
+            tile_sum(phi, P, W, _cut(X, rows), _cut(Y, columns), _cut(V, columns), _rows(out, rows), float(columns.start > 0))
         return out
 
     def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
         out = X.new_zeros(X.shape[0], V.shape[1])
         if phi.form == "autograd":
             for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
-                out[rows].addmm_(phi.pair(X[rows], Y[columns]), V[columns])
+                out[rows].addmm_(phi.pair(_cut(X, rows), _cut(Y, columns)), _cut(V, columns))
             return out
         for rows, columns, P in self._products(*_arguments(phi, X, Y)):
             argument = P if phi.form == "dot" else P.clamp_(min=0)
-            out[rows].addmm_(phi.profile(argument, 0), V[columns])
+            out[rows].addmm_(phi.profile(argument, 0), _cut(V, columns))
         return out
 
     def _products(self, left: Tensor, right: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
         """Slices of rows and columns with the product `left[rows] @ right[columns].T`, valid until the next tile."""
-        buffer = left.new_empty(0)
+        buffer = None
         for rows, columns in spans(left.shape[0], right.shape[0], self.tile):
-            if not buffer.numel():
-                buffer = left.new_empty((rows.stop - rows.start) * (columns.stop - columns.start))
-            yield rows, columns, _product(left[rows], right[columns], buffer)
+            P = _product(_cut(left, rows), _cut(right, columns), buffer)
+            buffer = _flat(P) if buffer is None else buffer
+            yield rows, columns, P
 
 
 def _product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tensor:
@@ -82,7 +82,12 @@ def _product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tenso
     n, m = left.shape[0], right.shape[0]
     if n < m:
         return _product(right, left, buffer).T
-    return torch.mm(left, right.T, out=None if buffer is None else buffer[: n * m].view(n, m))
+    return torch.mm(left, right.T) if buffer is None else torch.mm(left, right.T, out=buffer[: n * m].view(n, m))
+
+
+def _flat(P: Tensor) -> Tensor:
+    """The memory of a product, which is stored by rows or by columns."""
+    return (P if P.is_contiguous() else P.T).view(-1)
 
 
 def spans(n: int, m: int, tile: int) -> Iterator[Span]:
@@ -101,9 +106,14 @@ def _empty(X: Tensor, Y: Tensor, need: Need) -> Field:
     return Field(make(X.shape[0]) if Need.VALUE in need else None, make(X.shape) if Need.GRAD in need else None)
 
 
+def _cut(tensor: Tensor, span: slice) -> Tensor:
+    """The rows of a span; the tensor itself where that is all of it, since even a view takes microseconds."""
+    return tensor if span.stop - span.start == tensor.shape[0] else tensor[span]
+
+
 def _rows(out: Field, rows: slice) -> Field:
     value, grad = out.maybe_value, out.maybe_grad
-    return Field(None if value is None else value[rows], None if grad is None else grad[rows])
+    return Field(None if value is None else _cut(value, rows), None if grad is None else _cut(grad, rows))
 
 
 def _arguments(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:

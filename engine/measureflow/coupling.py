@@ -36,10 +36,10 @@ class Linear(Potential):
     terms: Sequence[tuple[float, Particles]]
 
     def __call__(self, at: Tensor, need: Need) -> Field:
-        fields = (self.reducer.field(self.phi, at, mu, need).scale(c) for c, mu in self.terms)
-        result = next(fields)
-        for field in fields:
-            result = result.plus(field)
+        (c, mu), *others = self.terms
+        result = self.reducer.field(self.phi, at, mu, need).scale(c)
+        for c, mu in others:
+            result = result.plus(self.reducer.field(self.phi, at, mu, need), c)
         return result
 
 

@@ -1,5 +1,6 @@
 """An experiment: what a TOML file says, and the simulation it stands for."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,7 +210,7 @@ def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built
     except MeasureflowError as error:
         raise ConfigError(where, [str(error)]) from None
     players = {name: player.flows for name, player in e.measures.items()}
-    reducer = e.reducer or Auto(registry.pick_reducer)
+    reducer = e.reducer or Auto(functools.cache(registry.pick_reducer))
     game = Game(players, e.coupling, reducer, noise)
     return Built(
         System({**world.measures, **moving}),

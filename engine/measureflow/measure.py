@@ -1,6 +1,7 @@
 """Measures, fields and the system: frozen data that flows move and couplings read."""
 
 import enum
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 import attrs
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -106,9 +108,9 @@ class Particles(Measure):
         """True where every atom is known to carry the same signed mass."""
         return self.size > 0 and self.sign.stride(0) == 0 and self.log_mass.stride(0) == 0
 
-    @property
+    @functools.cached_property
     def mass(self) -> Float[Tensor, " M"]:
-        """`sign * exp(log_mass)`."""
+        """`sign * exp(log_mass)`, computed at its first use."""
         if self.equal:
             return (self.sign[:1] * self.log_mass[:1].exp()).expand(self.size)
         return self.sign * self.log_mass.exp()
@@ -130,11 +132,15 @@ class Particles(Measure):
 
     def replace(self, **changes: Any) -> "Particles":
         """The same atoms with some fields changed."""
-        return attrs.evolve(self, **changes)
+        kept = {field: getattr(self, field) for field in _FIELDS if field not in changes}
+        return Particles(**kept, **changes)
 
     def __repr__(self) -> str:
         p = self.points
         return f"Particles({self.size} x {self.dim} on {self.domain}, {str(p.dtype)[6:]}, {p.device})"
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(Particles))
 
 
 class Need(enum.Flag):
@@ -167,13 +173,15 @@ class Field:
 
     def scale(self, factor: float | Tensor) -> "Field":
         """`factor` times this field; a 0-d tensor or a number."""
+        if isinstance(factor, float) and factor == 1.0:
+            return self
         value, grad = self.maybe_value, self.maybe_grad
         return Field(None if value is None else value * factor, None if grad is None else grad * factor)
 
-    def plus(self, other: "Field") -> "Field":
-        """The sum of two fields asked for with the same need."""
-        value = None if self.maybe_value is None else self.value + other.value
-        grad = None if self.maybe_grad is None else self.grad + other.grad
+    def plus(self, other: "Field", factor: float = 1.0) -> "Field":
+        """This field plus `factor` times another, asked for with the same need."""
+        value = None if self.maybe_value is None else torch.add(self.value, other.value, alpha=factor)
+        grad = None if self.maybe_grad is None else torch.add(self.grad, other.grad, alpha=factor)
         return Field(value, grad)
 
 
@@ -198,8 +206,8 @@ class System:
 
     def replace(self, moved: Mapping[str, Particles]) -> "System":
         """The same instant with some measures changed."""
-        return attrs.evolve(self, measures={**self.measures, **moved})
+        return System({**self.measures, **moved}, self.step, self.time)
 
     def tick(self, h: float) -> "System":
         """The same measures, one step of size `h` later."""
-        return attrs.evolve(self, step=self.step + 1, time=self.time + h)
+        return System(self.measures, self.step + 1, self.time + h)

@@ -90,13 +90,15 @@ class Local(Reducer):
     def field(self, phi: Feature, at: Tensor, source: Particles, need: Need) -> Field:
         X, Y = _lifted(phi, at, source)
         euler = phi.degree if Need.VALUE in need and Need.GRAD in need else None
-        weights = None if source.equal else source.mass
-        lifted = self.sums(phi, X, Y, weights, Need.GRAD if euler else need)
+        equal = source.equal
+        lifted = self.sums(phi, X, Y, None if equal else source.mass, Need.GRAD if euler else need)
         value, grad = lifted.maybe_value, lifted.maybe_grad
-        if source.equal:
-            value, grad = (part if part is None else part.mul_(source.mass[0]) for part in (value, grad))
+        if equal:
+            for part in (value, grad):
+                if part is not None:
+                    part.mul_(source.mass[0])
         if euler:
-            value = (X * lifted.grad).sum(1).div_(euler)
+            value = torch.linalg.vecdot(X, lifted.grad).div_(euler)
         return Field(value, None if grad is None else phi.lifts[0].pullback(at, grad))
 
     @final

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from measureflow.domain import Domain
 
+TINY = 1e-12  # the length below which a vector has no direction
+
 
 @final
 @attrs.frozen
@@ -19,7 +21,7 @@ class Sphere(Domain):
     flat: ClassVar[bool] = True
 
     def project(self, points: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return torch.nn.functional.normalize(points, dim=1)
+        return points / torch.linalg.vector_norm(points, dim=1, keepdim=True).clamp_min_(TINY)
 
     def tangent(self, points: Float[Tensor, "n d"], vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return vectors - points * (points * vectors).sum(1, keepdim=True)
