@@ -1,15 +1,16 @@
 """Checkpoints: every moving measure as safetensors, with the clock and the seed that keys the noise."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from measureflow.errors import MeasureflowError
-from measureflow.files import write
+from measureflow.files import replacing
 from measureflow.measure import Particles, System
 from measureflow.observe import Stage
 
@@ -22,10 +23,20 @@ def save_checkpoint(system: System, stage: Stage) -> Path:
     clock = {"step": str(system.step), "time": repr(system.time), "seed": str(stage.seed)}
     path = stage.folder / "checkpoints" / f"step-{system.step:09d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    write(path, save(tensors, clock))
+    with replacing(path) as temporary, _as_os_error():
+        save_file(tensors, temporary, clock)
     for old in sorted(path.parent.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink()
     return path
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """A full disk is an OSError, whatever safetensors calls it."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def _parts(mu: Particles) -> dict[str, torch.Tensor]:

@@ -25,6 +25,10 @@ class Potential(ABC):
     def __call__(self, at: Float[Tensor, "n d"], need: Need) -> Field:
         """Value (n,) and gradient (n, d) at `at`, as far as needed."""
 
+    def reads(self, mu: Particles) -> bool:
+        """Whether a call may read the atoms of `mu`: where not, they may be overwritten between calls. True if in doubt."""
+        return True
+
 
 @final
 @attrs.frozen(eq=False)
@@ -42,6 +46,9 @@ class Linear(Potential):
             result = result.plus(self.reducer.field(self.phi, at, mu, need), c)
         return result
 
+    def reads(self, mu: Particles) -> bool:
+        return any(term is mu for _, term in self.terms)
+
 
 @final
 @attrs.define(eq=False)
@@ -52,9 +59,15 @@ class Deferred(Potential):
     bound: Potential | None = None
 
     def __call__(self, at: Tensor, need: Need) -> Field:
+        return self._now()(at, need)
+
+    def reads(self, mu: Particles) -> bool:
+        return self._now().reads(mu)
+
+    def _now(self) -> Potential:
         if self.bound is None:
             self.bound = self.bind()
-        return self.bound(at, need)
+        return self.bound
 
 
 class Coupling(ABC):

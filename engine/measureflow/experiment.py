@@ -25,6 +25,7 @@ from measureflow.schedule import LARGEST, Schedule, as_schedule, within
 from measureflow.scheme import Game, Scheme
 from measureflow.simulate import Simulation
 from measureflow.source import Init, Setting, Source, World
+from measureflow.stream import ROWS
 
 DEFAULTS: Mapping[str, Any] = {
     "order": "sequential",
@@ -32,6 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
     "observers": ["progress", "checkpoint", "curves"],
 }
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
+STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; 1 in place
 
 
 @final
@@ -51,7 +53,7 @@ def _name(_: Any, __: Any, value: str) -> None:
 @final
 @attrs.frozen
 class Experiment:
-    """The whole config; `reducer` None means: picked per reduction ("auto")."""
+    """The whole config; `reducer` None means: picked per reduction ("auto"); `in_place`: see `Game`."""
 
     name: str = attrs.field(validator=_name)
     steps: int = attrs.field(validator=within(0))
@@ -64,6 +66,7 @@ class Experiment:
     device: str = "auto"
     dtype: Literal["float32", "float64"] = "float32"
     reducer: Reducer | None = None
+    in_place: bool = False
     metrics: tuple[Probe, ...] = ()
     observers: tuple[Watch, ...] = ()
 
@@ -178,8 +181,14 @@ def footprint(e: Experiment) -> dict[str, tuple[int, int, int]]:
     moving = {}
     for name, space in spaces(e).items():
         size = _atoms(name, e, sizes)
-        moving[name] = (size, space.dim, WORKING_COPIES * size * (space.dim + 1) * width)  # one number an atom besides
+        moving[name] = (size, space.dim, _copies(e, name, size) * size * (space.dim + 1) * width)  # one number an atom besides
     return still | moving
+
+
+def _copies(e: Experiment, name: str, size: int) -> int:
+    if size <= ROWS["cpu"] or not all(flow.local for flow in e.measures[name].flows):
+        return WORKING_COPIES
+    return STREAMED_COPIES - e.in_place
 
 
 def _atoms(name: str, e: Experiment, sizes: Mapping[str, int]) -> int:
@@ -211,7 +220,7 @@ def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built
         raise ConfigError(where, [str(error)]) from None
     players = {name: player.flows for name, player in e.measures.items()}
     reducer = e.reducer or Auto(functools.cache(registry.pick_reducer))
-    game = Game(players, e.coupling, reducer, noise)
+    game = Game(players, e.coupling, reducer, noise, e.in_place)
     return Built(
         System({**world.measures, **moving}),
         Simulation(game, e.order, e.step),

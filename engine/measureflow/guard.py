@@ -27,7 +27,15 @@ def _finite(measures: Sequence[Particles]) -> bool:
 
 
 def blame(scheme: Scheme, game: Game, system: System, h: float) -> NonFiniteError:
-    """Takes the failed step again, flow by flow; returns the error that names the measure, the flow and the remedy."""
+    """Takes the failed step again, flow by flow; returns the error that names the measure, the flow and the remedy.
+
+    A step that overwrote the system it began with cannot be taken again: the error then says so.
+    """
+    if game.in_place:
+        return NonFiniteError(
+            f"the state became non-finite at step {system.step + 1}: lower step (now {h:g}); a step in place may have overwritten "
+            "the state before it: in_place = false names the flow and keeps the last good state"
+        )
     watched = {name: tuple(_Watched(flow) for flow in flows) for name, flows in game.players.items()}
     try:
         scheme.advance(system, attrs.evolve(game, players=watched), h)

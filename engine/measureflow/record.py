@@ -81,20 +81,24 @@ def stage_of(e: Experiment, folder: Path, quiet: bool) -> Stage:
 
 
 def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
-    """Runs to the end; leaves a checkpoint of the last good system whatever happens."""
+    """Runs to the end; leaves a checkpoint of the last good system whatever happens, unless a step overwrote it."""
     watches = [Watch(Log(), Every()), *e.observers]
-    last = system
+    last, good = system, not e.in_place
     try:
         with deferred_interrupt() as asked:
             for shown in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
                 last = shown
                 if asked():
+                    good = True
                     raise KeyboardInterrupt
     except NonFiniteError as error:
+        if not good:
+            raise
         path = save_checkpoint(last, stage)
         raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
     except BaseException:
-        save_checkpoint(last, stage)
+        if good:
+            save_checkpoint(last, stage)
         raise
     save_checkpoint(last, stage)
     return last

@@ -13,17 +13,23 @@ from measureflow.flow import Context, Flow
 from measureflow.measure import Particles, System
 from measureflow.noise import Noise
 from measureflow.reduce import Reducer
+from measureflow.stream import streamed
 
 
 @final
 @attrs.frozen(eq=False)
 class Game:
-    """Who plays: each moving measure's list of flows, in order, and the coupling that gives them their potentials."""
+    """Who plays: each moving measure's list of flows, in order, and the coupling that gives them their potentials.
+
+    With `in_place` a large measure that only local flows move overwrites its points, where nothing else reads them: a step
+    then needs little memory beside the state, and the system before it is lost.
+    """
 
     players: Mapping[str, tuple[Flow, ...]]
     coupling: Coupling
     reducer: Reducer
     noise: Noise
+    in_place: bool = False
 
     def potential(self, name: str, system: System) -> Potential:
         """The potential of measure `name` at this instant, bound at its first use."""
@@ -39,7 +45,7 @@ class Game:
         mu = system[name]
         for position, flow in enumerate(self.players[name]):
             now = system.replace({name: mu})
-            mu = flow.step(mu, self.potential(name, now), h, self.context(name, position, now))
+            mu = streamed(flow, mu, self.potential(name, now), h, self.context(name, position, now), self.in_place)
         return mu
 
 

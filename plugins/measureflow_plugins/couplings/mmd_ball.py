@@ -10,7 +10,7 @@ from torch import Tensor
 from measureflow.coupling import Coupling, Potential
 from measureflow.domain import Space
 from measureflow.feature import Feature
-from measureflow.measure import Field, Need, System
+from measureflow.measure import Field, Need, Particles, System
 from measureflow.reduce import Reducer
 from measureflow.schedule import within
 from measureflow_plugins.couplings.discrepancy import Discrepancy, kernel_space
@@ -69,3 +69,6 @@ class Scaled(Potential):
 
     def __call__(self, at: Tensor, need: Need) -> Field:
         return self.inner(at, need).scale(self.factor)
+
+    def reads(self, mu: Particles) -> bool:
+        return self.inner.reads(mu)

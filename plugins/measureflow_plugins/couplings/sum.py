@@ -10,7 +10,7 @@ from torch import Tensor
 from measureflow.coupling import Coupling, Potential
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Field, Need, System
+from measureflow.measure import Field, Need, Particles, System
 from measureflow.reduce import Reducer
 
 
@@ -91,3 +91,6 @@ class _Total(Potential):
         for field in rest:
             first = first.plus(field)
         return first
+
+    def reads(self, mu: Particles) -> bool:
+        return any(part.reads(mu) for _, part in self.terms)

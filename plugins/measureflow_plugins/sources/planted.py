@@ -44,10 +44,18 @@ class Planted:
         inner = u @ (self.basis @ self.neurons.T)
         return np.maximum(inner, 0, out=inner) @ (self.weights / len(self.weights))
 
-    def sample(self, n: int, acceptance: float, rng: np.random.Generator) -> np.ndarray:
-        """n exact samples (n, d), given the known acceptance (which only sets how much is proposed at a time)."""
-        basis, floor = self.basis, self.lower_bound
-        r, d = basis.shape
+    def sample(self, n: int, acceptance: float, rng: np.random.Generator, dtype: str = "float64") -> np.ndarray:
+        """n exact samples (n, d) in a dtype, given the known acceptance (which only sets how much is proposed at a time)."""
+        u = self._coordinates(n, acceptance, rng)
+        x = np.empty((n, self.neurons.shape[1]), dtype)
+        for start in range(0, n, BATCH):
+            x[start : start + BATCH] = self._lifted(u[start : start + BATCH], rng)
+        return x
+
+    def _coordinates(self, n: int, acceptance: float, rng: np.random.Generator) -> np.ndarray:
+        """u (n, r) of n exact samples, by rejection."""
+        r, d = self.basis.shape
+        floor = self.lower_bound
         kept: list[np.ndarray] = []
         count = 0
         while count < n:
@@ -59,8 +67,12 @@ class Planted:
             accepted = u[room[near] > self.energy(u) - floor]
             kept.append(accepted)
             count += len(accepted)
-        u = np.concatenate(kept)[:n]
-        normal = rng.standard_normal((n, self.neurons.shape[1]))
+        return np.concatenate(kept)[:n]
+
+    def _lifted(self, u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Points (n, d) with coordinates u (n, r), uniform across the span."""
+        basis = self.basis
+        normal = rng.standard_normal((len(u), self.neurons.shape[1]))
         across = normal - normal @ basis.T @ basis
         length = np.linalg.norm(across, axis=1, keepdims=True)
         across *= np.sqrt(np.maximum(1 - (u**2).sum(1, keepdims=True), 0)) / np.where(length > 1e-12, length, 1)

@@ -61,7 +61,8 @@ class Teacher(Source):
                 f"lower the weights (now {list(self.weights)}) or the angle between neurons that pull together"
             )
         space = self.space()
-        points = setting.tensor(planted.sample(self.train + self.test, acceptance, _generator(setting)))
+        drawn = planted.sample(self.train + self.test, acceptance, _generator(setting), str(setting.dtype).removeprefix("torch."))
+        points = setting.tensor(drawn)
         points = space.domain.project(points)
         measures = {
             "data": Particles.uniform(points[: self.train], space.domain),

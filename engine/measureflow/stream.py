@@ -1,0 +1,89 @@
+"""A local flow taken block by block, so that what it needs besides the measure stays small and in cache."""
+
+from collections.abc import Iterator
+from typing import final
+
+import attrs
+from torch import Tensor
+
+from measureflow.coupling import Potential
+from measureflow.flow import Context, Flow
+from measureflow.measure import Particles
+from measureflow.noise import Noise
+
+ROWS = {"cpu": 2**15, "cuda": 2**22}  # rows of a block: on a GPU only memory calls for blocks
+
+
+def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context: Context, in_place: bool) -> Particles:
+    """`flow.step` on one block of `mu` after the other where the flow is local and `mu` large, else on all of it.
+
+    With `in_place` the new points overwrite the old, which nobody may then read: neither the potential nor another measure.
+    """
+    rows = ROWS.get(mu.points.device.type, mu.size)
+    if not flow.local or mu.size <= rows:
+        return flow.step(mu, potential, h, context)
+    context = attrs.evolve(context, noise=_Mirrored(context.noise))
+    outs: dict[str, Tensor] = {}
+    if in_place and context.measure not in flow.reads and not potential.reads(mu) and _alone(mu, context):
+        outs["points"] = mu.points
+    for span in _mirrored(mu, rows):
+        block = mu.block(span.start, span.stop)
+        before, after = _parts(block), _parts(flow.step(block, potential, h, context))
+        for name, part in after.items():
+            if name not in outs and part is not before.get(name):
+                outs[name] = part.new_empty(mu.size, *part.shape[1:]) if span.start == 0 else _parts(mu)[name].clone()
+            if name in outs and outs[name][span].data_ptr() != part.data_ptr():
+                outs[name][span] = part
+    if not outs:
+        return mu
+    marks = {name[6:]: out for name, out in outs.items() if name.startswith("marks.")}
+    fields = {name: out for name, out in outs.items() if not name.startswith("marks.")}
+    return mu.replace(**fields, marks={**mu.marks, **marks})
+
+
+def _parts(mu: Particles) -> dict[str, Tensor]:
+    """The tensors of a measure by name."""
+    marks = {f"marks.{name}": mark for name, mark in mu.marks.items()}
+    return {"points": mu.points, "sign": mu.sign, "log_mass": mu.log_mass, **marks}
+
+
+def _alone(mu: Particles, context: Context) -> bool:
+    """Whether no other measure keeps its points in the memory of this one's."""
+    memory = mu.points.untyped_storage().data_ptr()
+    others = (other for name, other in context.system.measures.items() if name != context.measure)
+    return all(other.points.untyped_storage().data_ptr() != memory for other in others)
+
+
+def _mirrored(mu: Particles, rows: int) -> Iterator[slice]:
+    """Blocks of rows, each of the first half followed by its mirror in the second, so that antithetic noise is drawn once."""
+    half = mu.size // 2 if mu.size % 2 == 0 and mu.size == mu.whole else mu.size
+    for start in range(0, half, rows):
+        for shift in range(0, mu.size, half):
+            yield slice(shift + start, shift + min(start + rows, half))
+
+
+@final
+@attrs.define(eq=False)
+class _Mirrored(Noise):
+    """A noise that remembers the last rows of each draw of normals, for the block that mirrors them."""
+
+    noise: Noise
+    last: dict[tuple[str, int], tuple[range, Tensor]] = attrs.field(factory=dict)
+
+    def at(self, *key: str | int) -> Noise:
+        return self.noise.at(*key)
+
+    def normal_rows(self, rows: range, width: int, like: Tensor, draw: str) -> Tensor:
+        if not rows:
+            return like.new_empty(0, width)
+        known, normal = self.last.pop((draw, width), (range(0), like))
+        if known != rows:
+            normal = self.noise.normal_rows(rows, width, like, draw)
+            self.last[draw, width] = rows, normal
+        return normal
+
+    def uniform_rows(self, rows: range, like: Tensor, draw: str) -> Tensor:
+        return self.noise.uniform_rows(rows, like, draw)
+
+    def index_rows(self, rows: range, high: int, like: Tensor, draw: str) -> Tensor:
+        return self.noise.index_rows(rows, high, like, draw)
