@@ -1,0 +1,59 @@
+"""A step never waits for the device: torch's meta device holds no data, so reading a number off it raises; CUDA can be told to."""
+
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+from small import readable
+from torch import Tensor
+
+from measureflow.chunked import Chunked
+from measureflow.experiment import build, from_tables
+from measureflow.measure import Particles, System
+from measureflow.noise import Keyed
+from measureflow.plugins import Registry
+from measureflow.simulate import Simulation, advance
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.toml"))
+
+
+@pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
+def example(request: pytest.FixtureRequest, registry: Registry) -> tuple[Simulation, System]:
+    """The first system of an example on the CPU, and the simulation with sums by matrix products."""
+    built = build(from_tables(readable(request.param), registry), registry)
+    game = attrs.evolve(built.simulation.game, reducer=Chunked())
+    return attrs.evolve(built.simulation, game=game), built.system
+
+
+def moved(system: System, device: str) -> System:
+    """The same system on another device, equal masses still stored once."""
+
+    def there(tensor: Tensor) -> Tensor:
+        return tensor[:1].to(device).expand(tensor.shape) if tensor.ndim and tensor.stride(0) == 0 else tensor.to(device)
+
+    def carried(mu: Particles) -> Particles:
+        marks = {name: there(mark) for name, mark in mu.marks.items()}
+        return Particles(there(mu.points), there(mu.sign), there(mu.log_mass), mu.domain, marks)
+
+    return System({name: carried(mu) for name, mu in system.measures.items()})
+
+
+def test_a_step_reads_nothing_off_the_device(example: tuple[Simulation, System], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Keyed, "_fill", lambda self, rows, out, draw, fill: out)  # there are no generators without data
+    simulation, system = example
+    after = advance(simulation, moved(system, "meta"))
+    for name, mu in system.measures.items():
+        assert after[name].points.shape == mu.points.shape
+        assert after[name].points.is_meta
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_a_step_does_not_synchronise_cuda(example: tuple[Simulation, System]) -> None:
+    simulation, system = example
+    there = moved(system, "cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        advance(simulation, there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
