@@ -35,7 +35,7 @@ VALUES: list[tuple[str, Any, tuple[str, ...]]] = [
     ("coupling.feature", {"kind": 3}, ("unknown feature 3", "known: ")),
     ("coupling.feature", {"power": 2}, ("a feature needs a kind", "known: ")),
     ("order", "sequentiel", ("unknown scheme 'sequentiel'", "did you mean 'sequential'?")),
-    ("reducer", "chunk", ("unknown reducer 'chunk'", "chunked, keops")),
+    ("reducer", "chunk", ("unknown reducer 'chunk'", "chunked, compiled, keops")),
     ("data", {"kind": "teach"}, ("unknown source 'teach'", "did you mean 'teacher'?")),
     ("measures.gamma.init", {"kind": "unifrom"}, ("unknown init 'unifrom'", "did you mean 'uniform'?")),
     ("measures.gamma.flows.0", {"kind": "wfrr"}, ("unknown flow 'wfrr'", "did you mean 'wfr'?")),

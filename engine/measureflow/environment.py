@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("measureflow", "torch", "pykeops", "numpy", "attrs", "cattrs", "pluggy", "safetensors")
+PACKAGES = ("measureflow", "torch", "pykeops", "numba", "numpy", "attrs", "cattrs", "pluggy", "safetensors")
 
 
 def environment(device: torch.device) -> dict[str, Any]:

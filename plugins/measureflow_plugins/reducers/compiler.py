@@ -1,0 +1,42 @@
+"""numba, imported at first use because that takes most of a second, and the settings under which everything is compiled."""
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from measureflow.errors import MeasureflowError
+
+# Never nnan or ninf: what is not finite must stay so, for the guard to see. Sums may be reordered, which vectorises them;
+# formulas may not: (u + 1) - 1 is not u.
+SUMS = ("contract", "nsz", "reassoc")
+FORMULAS = ("contract", "nsz")
+
+
+@functools.cache
+def numba() -> Any:
+    """The numba module; raises MeasureflowError that says what to install."""
+    try:
+        return importlib.import_module("numba")
+    except ImportError as error:
+        raise MeasureflowError(
+            f'reducer: compiled needs numba, which cannot be imported ({error}); pip install "measureflow[compiled]", '
+            'or take reducer = "chunked", which runs without it'
+        ) from None
+
+
+def formula(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A scalar function that compiled loops take as an argument and inline."""
+    compiled: Callable[..., Any] = numba().njit(error_model="numpy", fastmath=set(FORMULAS))(function)
+    return compiled
+
+
+def part(function: Callable[..., Any]) -> None:
+    """Lets a loop call this plain function, compiled under the loop's settings."""
+    numba().extending.register_jitable(error_model="numpy", fastmath=set(SUMS))(function)
+
+
+def loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A loop over arrays that releases Python's lock while it runs, compiled for each new combination of argument types."""
+    compiled: Callable[..., Any] = numba().njit(error_model="numpy", fastmath=set(SUMS), nogil=True)(function)
+    return compiled
