@@ -1,4 +1,4 @@
-"""The least time a step can take on this machine: its products over the rate of products, or its memory traffic over that of copies.
+"""The least time of a step on this machine: its products at the rate of products, or its memory traffic at that of copies.
 
     python benchmarks/bound.py
 
@@ -6,6 +6,7 @@ Both rates are measured in the process that asks. What is left out (comparisons,
 """
 
 import statistics
+from collections.abc import Callable
 from typing import final
 
 import attrs
@@ -31,16 +32,17 @@ class Machine:
         return max(flops / self.flops, traffic / self.bytes)
 
 
-def machine(device: torch.device, rounds: int = 9) -> Machine:
+def machine(device: torch.device) -> Machine:
     """The rates of this device now, with the threads that torch has now."""
     A, B = torch.randn(2, SIDE, SIDE, device=device)
     C, source = torch.empty_like(A), torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
+    product = _seconds(lambda: torch.mm(A, B, out=C), device)
+    return Machine(2 * SIDE**3 / product, 2 * COPIED / _seconds(lambda: target.copy_(source), device))
 
-    def median(work: object, *arguments: object) -> float:
-        return statistics.median(timed(lambda: work(*arguments), device) for _ in range(rounds + 2)[2:])  # type: ignore[operator]
 
-    return Machine(2 * SIDE**3 / median(lambda: torch.mm(A, B, out=C)), 2 * COPIED / median(target.copy_, source))
+def _seconds(work: Callable[[], object], device: torch.device, rounds: int = 11, warmup: int = 2) -> float:
+    return statistics.median([timed(work, device) for _ in range(warmup + rounds)][warmup:])
 
 
 def of_step(problem: Problem, rates: Machine) -> float:
