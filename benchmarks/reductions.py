@@ -72,12 +72,12 @@ def reduced(reducer: Reducer, case: Case, X: Tensor, Y: Tensor, a: Tensor) -> Te
 
 def compare(benchmark: BenchmarkFixture, case: Case, device: torch.device) -> None:
     """Times every way in turn, prints pairs a second, and keeps both beside the engine's own figure."""
+    benchmark.extra_info.update(here(device), case=str(case))
     works = ways(case, load_plugins(), device)
     short = {name: why for name, work in works.items() if (why := _out_of_memory(work))}
     seconds = medians({name: work for name, work in works.items() if name not in short}, device, rounds=5, warmup=1)
-    pairs = case.N * case.m
-    rates = {name: pairs / taken for name, taken in seconds.items()}
-    benchmark.extra_info.update(here(device), case=str(case), pairs=pairs, pairs_per_second=rates, absent=short)
+    rates = {name: case.N * case.m / taken for name, taken in seconds.items()}
+    benchmark.extra_info.update(pairs_per_second=rates, absent=short)
     benchmark.pedantic(works["chunked"], rounds=1)
     rows = [(name, f"{1e3 * taken:.1f}", f"{rates[name]:.2e}") for name, taken in seconds.items()]
     print(f"\nN, m, d = {case}\n{table(('', 'ms', 'pairs/s'), [*rows, *short.items()])}")

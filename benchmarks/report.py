@@ -6,17 +6,26 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import psutil
 import torch
 
 PACKAGES = ("measureflow", "torch", "numpy", "numba", "pykeops", "jax", "torchebm")
+BUSY = 10.0  # percent
 
 
 def here(device: torch.device) -> dict[str, Any]:
-    """The device, torch's threads beside the machine's cores, and the versions of what may have been timed."""
+    """The device, torch's threads, cores and what other processes take of them now, versions of what may be timed.
+
+    Call it before the timing: with a core taken, every parallel region of torch waits for the scheduler.
+    """
+    taken = psutil.cpu_percent(interval=0.5)
+    if taken > BUSY:
+        print(f"\nother processes take {taken:.0f}% of the CPU: do not believe what follows")
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}",
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
+        "taken_percent": taken,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
     }

@@ -28,9 +28,8 @@ def test_step(benchmark: BenchmarkFixture, n: int) -> None:
     registry = load_plugins()
     built = dual.built(registry, n)
     ours, others, absent = engines(built, registry), *peers_of(built)
-    seconds = medians({**ours, **others})
-    rates = bound.machine(CPU)
     benchmark.extra_info.update(here(CPU), n=n, N=2 * n, m=dual.M, d=dual.D)
+    seconds, rates = medians({**ours, **others}), bound.machine(CPU)
     benchmark.extra_info.update(figures(seconds, pairs(built.simulation, built.system)), absent=absent)
     least = bound.of_step(dual.problem(built.system), rates)
     benchmark.extra_info.update(bound_ms=1e3 * least, ratio_to_bound=seconds[ENGINE] / least, gflops=rates.flops / 1e9)
@@ -72,9 +71,10 @@ def test_overhead(benchmark: BenchmarkFixture) -> None:
     built = dual.built(load_plugins(), 128)
     works = {ENGINE: stepping(dual.steps(built.simulation, built.system))}
     works["bare"] = stepping(bare.steps(dual.problem(built.system)))
+    benchmark.extra_info.update(here(CPU), N=256)
     seconds = medians(works, rounds=300, warmup=30)
     added = 1e3 * (seconds[ENGINE] - seconds["bare"])
-    benchmark.extra_info.update(here(CPU), N=256, ms={name: 1e3 * taken for name, taken in seconds.items()}, added_ms=added)
+    benchmark.extra_info.update(ms={name: 1e3 * taken for name, taken in seconds.items()}, added_ms=added)
     benchmark.pedantic(works[ENGINE], rounds=100, warmup_rounds=10)
     print(f"\nN = 256\n{against(seconds, ENGINE)}\nthe engine adds {added:.3f} ms")
 

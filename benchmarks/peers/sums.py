@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def gaussian(X: Tensor, Y: Tensor, a: Tensor, length: float) -> Tensor:
-    """Whole N x m matrices: |x - y|^2 by a product, then -sum_j a_j K_ij (x_i - y_j) / length^2."""
-    R2 = (X.square().sum(1, keepdim=True) + Y.square().sum(1) - 2 * X @ Y.T).clamp(min=0)
-    K = torch.exp(R2 * (-0.5 / length**2))
+    """One N x m matrix, changed in place: |x - y|^2 by a product, then -sum_j a_j K_ij (x_i - y_j) / length^2."""
+    R2 = torch.addmm(Y.square().sum(1)[None], X, Y.T, alpha=-2).add_(X.square().sum(1, keepdim=True)).clamp_(min=0)
+    K = R2.mul_(-0.5 / length**2).exp_()
     return (K @ (Y * a[:, None]) - X * (K @ a)[:, None]) / length**2
 
 
