@@ -18,6 +18,9 @@ import itertools
 
 import dual
 import peers
+import reductions
+import test_mmd
+from peers import mmd
 
 
 @pytest.fixture
@@ -93,3 +96,22 @@ def test_torchebm_has_the_same_energy_and_as_many_chains(start: Built) -> None:
         assert after.shape == before.shape
         assert torch.isfinite(after).all()
         assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("feature", ["relu", "gaussian"])
+def test_every_way_of_a_sum_gives_the_same(feature: str, registry: Registry) -> None:
+    case = reductions.Case(40, 30, 3, feature)
+    works = reductions.ways(case, registry, torch.device("cpu"), torch.float32)
+    wanted = works["chunked"]()
+    assert {"chunked", "keops", "dense"} <= works.keys()
+    for name, work in works.items():
+        got = torch.from_numpy(np.array(work())) if name == "jax" else work()
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}")
+
+
+def test_the_plain_mmd_flow_takes_the_engines_step(registry: Registry) -> None:
+    start = test_mmd.built(registry, 40, dtype="float64")
+    system = advance(start.simulation, start.system)
+    moving = mmd.steps(start.system["nu"].points, start.system["data"].points, test_mmd.STEP, test_mmd.LENGTH)
+    torch.testing.assert_close(next(moving), system["nu"].points, rtol=0, atol=1e-12)
+    assert float((system["nu"].points - start.system["nu"].points).abs().max()) > 1e-3
