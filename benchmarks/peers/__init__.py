@@ -26,5 +26,5 @@ def absent(name: str) -> str | None:
     try:
         importlib.import_module(f"peers.{name}")
     except ModuleNotFoundError as error:
-        return f"peer {name} is not installed ({error.name} is missing): {INSTALL}"
+        return f"peer {name} is not installed ({str(error.name).partition('.')[0]} is missing): {INSTALL}"
     return None
