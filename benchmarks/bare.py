@@ -4,11 +4,22 @@ Same order (sequential), same blocks, same number of normals (antithetic pairs) 
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
+from peers.problem import RADIUS, Problem
 from torch import Tensor
 
-RADIUS = 10.0
+BLOCK = 2**19  # numbers in a block of products: the engine's tile
+
+
+def steps(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """(X, theta, w) after each step."""
+    X, theta, w, m = problem.X, problem.theta, problem.w, len(problem.w)
+    buffer = X.new_empty(BLOCK // m, m)
+    while True:
+        X, theta, w = step(X, theta, problem.s, w, problem.data, problem.h, problem.a, buffer, problem.normals())
+        yield X, theta, w
 
 
 def particle_pass(X: Tensor, theta: Tensor, masses: Tensor, buffer: Tensor) -> Tensor:
@@ -33,9 +44,10 @@ def neuron_pass(X: Tensor, theta: Tensor, buffer: Tensor) -> Tensor:
     return out.div_(len(X))
 
 
-def step(X: Tensor, theta: Tensor, s: Tensor, w: Tensor, data: Tensor, h: float, a: float, buffer: Tensor) -> tuple[Tensor, ...]:
-    """(X, theta, w) one step later; the buffer has (rows of a block, m) numbers."""
-    half = torch.randn(len(X) // 2, X.shape[1])
+def step(
+    X: Tensor, theta: Tensor, s: Tensor, w: Tensor, data: Tensor, h: float, a: float, buffer: Tensor, half: Tensor
+) -> tuple[Tensor, ...]:
+    """(X, theta, w) one step later; the buffer has (rows of a block, m) numbers, half (N/2, d) standard normals."""
     move = torch.cat([half, -half]).mul_(math.sqrt(2 * h))
     move.sub_(particle_pass(X, theta, s * w / len(w), buffer), alpha=h).add_(X)
     X = move.div_(move.norm(dim=1, keepdim=True))

@@ -1,14 +1,24 @@
 """Timing side by side in one process, because a shared machine's speed drifts: turns alternate, medians are compared."""
 
+import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 
 from measureflow_plugins.commands.timing import alternating
 
+CPU = torch.device("cpu")
+Work = Callable[[], object]
 
-def medians(*works: Callable[[], object], rounds: int = 9, warmup: int = 2) -> list[float]:
-    """Median seconds of each work on the CPU, run in turn `rounds` times after `warmup` turns."""
-    times = alternating(works, warmup + rounds, torch.device("cpu"))
-    return [statistics.median(taken[warmup:]) for taken in times]
+
+def medians(works: Mapping[str, Work], device: torch.device = CPU, rounds: int = 7, warmup: int = 2) -> dict[str, float]:
+    """Median seconds of each work, run in turn `rounds` times after `warmup` turns that compile and fill caches."""
+    times = alternating(list(works.values()), warmup + rounds, device)
+    return {name: statistics.median(taken[warmup:]) for name, taken in zip(works, times, strict=True)}
+
+
+def stepping(steps: Iterator[Any]) -> Work:
+    """The work of taking one step more."""
+    return functools.partial(next, steps)

@@ -1,90 +1,94 @@
-"""A whole engine step against a bare torch loop with the same row blocks, and the memory a run adds.
+"""A whole engine step against the same step written by others, and what the engine adds to a bare loop.
 
 pytest benchmarks/test_step.py --benchmark-enable -s
 """
 
-import subprocess
-import sys
 from typing import Any
 
 import bare
+import bound
+import dual
+import memory
+import peers
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from side_by_side import medians
+from report import against, here
+from side_by_side import CPU, Work, medians, stepping
 
-from measureflow.experiment import build, from_tables
-from measureflow.plugins import load
-from measureflow.simulate import advance
+from measureflow.api import Built, Registry, load_plugins, run
+from measureflow_plugins.commands.timing import pairs, through
 
-M, D = 64, 15
-SIZES = [10_000, 100_000]
-
-
-def tables(n: int, steps: int = 1) -> dict[str, Any]:
-    """Algorithm 1 on n data points and 2n walkers, dual settings."""
-    return {
-        "name": "step",
-        "steps": steps,
-        "step": 0.001,
-        "data": {"kind": "teacher", "neurons": "bimodal", "weights": [-10.0, -10.0], "train": n},
-        "measures": {
-            "nu": {"init": {"kind": "data", "copies": 2}, "flows": [{"kind": "langevin", "noise": "antithetic"}]},
-            "gamma": {
-                "init": {"kind": "uniform", "size": M, "signs": "balanced"},
-                "flows": [{"kind": "wfr", "rate": 20.0}, {"kind": "tv-ball", "radius": bare.RADIUS}],
-            },
-        },
-        "coupling": {"kind": "dual-ebm", "feature": "relu"},
-    }
+SIZES = [pytest.param(10_000, id="1e4"), pytest.param(100_000, id="1e5"), pytest.param(200, id="smoke")]
+ENGINE = "engine"
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_step_against_bare_loop(benchmark: BenchmarkFixture, n: int) -> None:
-    registry = load()
-    built = build(from_tables(tables(n), registry), registry)
-    system, gamma = built.system, built.system["gamma"]
-    buffer = torch.empty(2**19 // M, M)
-    arguments = (system["nu"].points, gamma.points, gamma.sign, M * gamma.log_mass.exp(), system["data"].points)
+def test_step(benchmark: BenchmarkFixture, n: int) -> None:
+    """n data points, N = 2n walkers: engine, its reducers by name, the bare loop, the peers."""
+    registry = load_plugins()
+    built = dual.built(registry, n)
+    ours, others, absent = engines(built, registry), *peers_of(built)
+    benchmark.extra_info.update(here(CPU), n=n, N=2 * n, m=dual.M, d=dual.D)
+    seconds, rates = medians({**ours, **others}), bound.machine(CPU)
+    benchmark.extra_info.update(figures(seconds, pairs(built.simulation, built.system)), absent=absent)
+    least = bound.of_step(dual.problem(built.system), rates)
+    benchmark.extra_info.update(bound_ms=1e3 * least, ratio_to_bound=seconds[ENGINE] / least, gflops=rates.flops / 1e9)
+    benchmark.pedantic(ours[ENGINE], rounds=5, warmup_rounds=1)
+    print(f"\nn = {n}, N = {2 * n}, m = {dual.M}, d = {dual.D}\n{against({**seconds, 'bound': least}, ENGINE, absent)}")
 
-    def engine() -> object:
-        return advance(built.simulation, system)
 
-    def loop() -> object:
-        return bare.step(*arguments, 0.001, 20.0, buffer)
+def engines(built: Built, registry: Registry) -> dict[str, Work]:
+    """The engine with reducer "auto", and with each reducer of the box that runs this on a CPU."""
+    kinds = [kind for kind in ("chunked", "compiled") if kind in registry.kinds("reducer")]
+    named = {f"engine, {kind}": through(registry.get("reducer", kind)(), built.simulation) for kind in kinds}
+    simulations = {ENGINE: built.simulation, **named}
+    return {name: stepping(dual.steps(simulation, built.system)) for name, simulation in simulations.items()}
 
-    ours, bares = medians(engine, loop)
-    benchmark.extra_info.update(n=n, N=2 * n, m=M, d=D, threads=torch.get_num_threads(), ratio=ours / bares, bare_ms=1e3 * bares)
-    benchmark.pedantic(engine, rounds=5, warmup_rounds=1)
-    print(f"\nn = {n}: engine {1e3 * ours:.1f} ms, bare loop {1e3 * bares:.1f} ms, ratio {ours / bares:.3f}")
+
+def peers_of(built: Built) -> tuple[dict[str, Work], dict[str, str]]:
+    """The bare loop and the peers from the same start; and why some are not here."""
+    start = dual.problem(built.system)
+    absent = {name: why for name in peers.NAMES if (why := peers.absent(name))}
+    works = {name: stepping(peers.steps(name, start)) for name in peers.NAMES if name not in absent}
+    return {"bare": stepping(bare.steps(start)), **works}, absent
+
+
+def figures(seconds: dict[str, float], count: int) -> dict[str, Any]:
+    """The fastest peer is one that takes the same step."""
+    fastest = min((name for name in peers.SAME if name in seconds), key=lambda name: seconds[name])
+    return {
+        "ms": {name: 1e3 * taken for name, taken in seconds.items()},
+        "pairs": count,
+        "pairs_per_second": count / seconds[ENGINE],
+        "fastest_peer": fastest,
+        "ratio_to_fastest_peer": seconds[ENGINE] / seconds[fastest],
+        "ratio_to_bare": seconds[ENGINE] / seconds["bare"],
+    }
+
+
+def test_overhead(benchmark: BenchmarkFixture) -> None:
+    """N = 256: what the engine adds to a step, in milliseconds, when the sums cost next to nothing."""
+    built = dual.built(load_plugins(), 128)
+    works = {ENGINE: stepping(dual.steps(built.simulation, built.system))}
+    works["bare"] = stepping(bare.steps(dual.problem(built.system)))
+    benchmark.extra_info.update(here(CPU), N=256)
+    seconds = medians(works, rounds=300, warmup=30)
+    added = 1e3 * (seconds[ENGINE] - seconds["bare"])
+    benchmark.extra_info.update(ms={name: 1e3 * taken for name, taken in seconds.items()}, added_ms=added)
+    benchmark.pedantic(works[ENGINE], rounds=100, warmup_rounds=10)
+    print(f"\nN = 256\n{against(seconds, ENGINE)}\nthe engine adds {added:.3f} ms")
 
 
 def test_memory_of_a_run(benchmark: BenchmarkFixture) -> None:
-    """Peak resident memory that 5 steps add after import, beside the state (nu, data, gamma), in a process of its own."""
-    code = """
-import pathlib, sys
-sys.path.insert(0, {here!r})
-from test_step import tables
-from measureflow.experiment import build, from_tables
-from measureflow.plugins import load
-from measureflow.simulate import run
-import torch
-registry = load()
-torch.mm(torch.ones(64, 64), torch.ones(64, 64)).sum()
-def memory(name):
-    return next(int(line.split()[1]) for line in pathlib.Path("/proc/self/status").open() if line.startswith(name)) / 1024
-pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: what import needed does not count
-before = memory("VmRSS")
-built = build(from_tables(tables(100_000), registry), registry)
-for system in run(built.simulation, built.system, 5): pass
-state = sum(mu.points.numel() * 4 for mu in system.measures.values())
-print(memory("VmHWM") - before, state / 2**20)
-"""
-    here = __file__.rpartition("/")[0]
-    out = benchmark.pedantic(
-        lambda: subprocess.run([sys.executable, "-c", code.format(here=here)], capture_output=True, text=True, check=True).stdout,
-        rounds=1,
-    )
-    added, state = map(float, out.split())
-    benchmark.extra_info.update(added_mib=added, state_mib=state, allowed_mib=2 * state + 100)
+    """Peak resident memory that building and 5 steps add, beside the state (nu, data, gamma), in a process of its own."""
+    state, added = benchmark.pedantic(memory.alone, args=("test_step", "five_steps", 100_000), rounds=1)
+    benchmark.extra_info.update(here(CPU), added_mib=added, state_mib=state, allowed_mib=2 * state + 100)
     print(f"\nadded {added:.0f} MiB, state {state:.0f} MiB, twice the state plus 100 MiB is {2 * state + 100:.0f} MiB")
+
+
+def five_steps(registry: Registry, n: int) -> float:
+    """MiB of the state's points."""
+    built = dual.built(registry, n)
+    for system in run(built.simulation, built.system, 5):
+        last = system
+    return sum(mu.points.numel() * 4 for mu in last.measures.values()) / 2**20
