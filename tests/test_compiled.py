@@ -18,7 +18,7 @@ from measureflow.errors import MeasureflowError
 from measureflow.feature import DotProduct, Feature, Radial
 from measureflow.measure import Field, Need
 from measureflow.plugins import Registry
-from measureflow.reduce import Request
+from measureflow.reduce import Request, request
 from measureflow.testing import normals
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.mlp import Mlp
@@ -62,7 +62,7 @@ def test_every_formula_in_the_box_is_compiled_and_right(registry: Registry, numb
     n, m = [(70, 9), (9, 70)][number % 2]
     X = phi.lifts[0].forward(space.domain.sample(normals(n, space.dim)))
     Y, a = phi.lifts[1].forward(theta.domain.sample(normals(m, theta.dim, seed=1))), normals(m, seed=2)
-    assert Compiled().declines(phi, Request(n, m, X.shape[1], phi.form, X.dtype, CPU, Need.BOTH)) is None
+    assert Compiled().declines(phi, request("sums", phi, X, Y, Need.BOTH)) is None
     close(Compiled().sums(phi, X, Y, a, Need.BOTH), truth(phi, X, Y, a), 1e-12)
 
 
@@ -228,6 +228,7 @@ class Thawed(Plain):
     [
         (Mlp(), {"form": "autograd"}, "mlp is a torch function"),
         (Relu(), {"device": torch.device("meta")}, "the points are on meta"),
+        (Relu(), {"op": "directed"}, "directed sums have no compiled loop"),
         (Relu(), {"dtype": torch.bfloat16}, r"the points are in torch\.bfloat16.*torch\.float32, torch\.float64"),
         (Foreign(), {}, "the profile of foreign cannot be compiled"),
         (Foreign().T, {}, "the profile of foreign cannot be compiled"),
@@ -236,7 +237,7 @@ class Thawed(Plain):
     ],
 )
 def test_what_is_declined_says_why(phi: Feature, change: dict[str, Any], why: str) -> None:
-    asked = attrs.evolve(Request(4, 3, 2, "dot", torch.float32, CPU, Need.BOTH), **change)
+    asked = attrs.evolve(Request("sums", 4, 3, 2, "relu", "dot", torch.float32, CPU, Need.BOTH), **change)
     assert re.search(why, Compiled().declines(phi, asked) or "nothing was declined")
 
 

@@ -339,7 +339,7 @@ def test_a_class_in_a_package_with_a_forgotten_method_is_not_dropped(
 
 # The other hooks
 
-REQUEST = Request(10, 10, 3, "dot", torch.float32, torch.device("cpu"), Need.BOTH)
+REQUEST = Request("sums", 10, 10, 3, "relu", "dot", torch.float32, torch.device("cpu"), Need.BOTH)
 
 
 def test_a_plugins_reducer_comes_before_the_box(provide: Callable[..., EntryPoint]) -> None:

@@ -20,7 +20,7 @@ from measureflow.metric import View
 from measureflow.noise import Keyed, Noise
 from measureflow.observe import Probe, Watch
 from measureflow.plugins import Registry
-from measureflow.reduce import Auto, Reducer
+from measureflow.reduce import Reducer, auto
 from measureflow.schedule import LARGEST, Schedule, as_schedule, within
 from measureflow.scheme import Game, Scheme
 from measureflow.simulate import Simulation
@@ -219,13 +219,18 @@ def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built
     except MeasureflowError as error:
         raise ConfigError(where, [str(error)]) from None
     players = {name: player.flows for name, player in e.measures.items()}
-    reducer = e.reducer or Auto(functools.cache(registry.pick_reducer))
+    reducer = reducer_of(e, registry)
     game = Game(players, e.coupling, reducer, noise, e.in_place)
     return Built(
         System({**world.measures, **moving}),
         Simulation(game, e.order, e.step),
         View(e.coupling, reducer, noise, world.truth),
     )
+
+
+def reducer_of(e: Experiment, registry: Registry) -> Reducer:
+    """The reducer that the experiment names, or the one that plugins pick, asked once for each kind of request."""
+    return e.reducer or auto(functools.cache(registry.pick_reducer))
 
 
 def _drawn(e: Experiment, noise: Noise, device: torch.device) -> tuple[World, dict[str, Particles]]:

@@ -34,6 +34,11 @@ def exponential(u: Symbolic) -> Symbolic:
     return u.clamp_(min=-87).exp_() if isinstance(u, Tensor) and not u.requires_grad else u.exp()
 
 
+def scaled(u: Symbolic, factor: float) -> Symbolic:
+    """factor u; overwrites a tensor that needs no gradient."""
+    return u.mul_(factor) if isinstance(u, Tensor) and not u.requires_grad else u * factor
+
+
 class Lift(ABC):
     """A map of points `(n, d) -> (n, D)` applied to one side of a feature before its profile.
 
@@ -158,6 +163,11 @@ class Feature(ABC):
         """Where theta lives, given where x lives."""
 
     @property
+    def profile_kind(self) -> str:
+        """The kind whose profile is evaluated: what its sums cost depends on it."""
+        return self.kind
+
+    @property
     def T(self) -> "Feature":  # noqa: N802 - the transpose, as in tensors
         """phi with its sides swapped: sums over x at each theta."""
         return Swapped(self)
@@ -252,6 +262,10 @@ class Swapped(Feature):
 
     def pair(self, x: Tensor, theta: Tensor) -> Tensor:
         return self.inner.pair(theta, x).T
+
+    @property
+    def profile_kind(self) -> str:
+        return self.inner.profile_kind
 
     def parameter_space(self, x: Space) -> Space:
         raise TypeError("a swapped feature has no parameters of its own; ask the feature it came from")

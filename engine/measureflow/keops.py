@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import attrs
 from filelock import FileLock
@@ -19,6 +19,7 @@ from measureflow.feature import Feature
 from measureflow.measure import Field, Need
 from measureflow.reduce import Local
 
+Scheme = Literal["auto", "1D", "2D"]
 FEW_OUTPUTS = 8192  # KeOps 1D gives each output one thread: with fewer outputs than this a GPU is mostly idle
 
 
@@ -27,12 +28,13 @@ FEW_OUTPUTS = 8192  # KeOps 1D gives each output one thread: with fewer outputs 
 class KeOps(Local):
     """One fused KeOps reduction for value and gradient: the path for large kernels on a GPU, a second opinion on a CPU.
 
-    Each formula and width is compiled at first use (5 to 20 s, then cached on disk). On a GPU the scheme is chosen by the
-    number of outputs: GPU_1D for many, GPU_2D, which cuts the sum too, for few. Raises MeasureflowError where the
-    compiler is missing or fails.
+    Each formula and width is compiled at first use (5 to 20 s, then cached on disk). On a GPU `scheme` "1D" gives each output
+    a thread, "2D" cuts the sum too, "auto" is 1D for many outputs and 2D for few; a CPU knows one scheme. Raises
+    MeasureflowError where the compiler is missing or fails.
     """
 
     kind: ClassVar[str] = "keops"
+    scheme: Scheme = "auto"
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
         x, y, argument = _pair(phi, X, Y)
@@ -43,7 +45,7 @@ class KeOps(Local):
             slope = phi.profile(argument, 1)
             parts.append(slope * y if phi.form == "dot" else (2.0 * slope) * (x - y))
         weigh = 1 if a is None else _symbols()[1](a.contiguous()[:, None])
-        return _field([part if a is None else part * weigh for part in parts], X, need)
+        return _field([part if a is None else part * weigh for part in parts], X, need, self.scheme)
 
     def directed_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor, need: Need) -> Field:
         x, y, argument = _pair(phi, X, Y)
@@ -56,12 +58,12 @@ class KeOps(Local):
         if Need.GRAD in need:
             bend = phi.profile(argument, 2) * along
             parts.append(bend * y + slope * v if phi.form == "dot" else (-4.0 * bend) * (x - y) + (-2.0 * slope) * v)
-        return _field(parts, X, need)
+        return _field(parts, X, need, self.scheme)
 
     def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
         _, _, argument = _pair(phi, X, Y)
         formula = phi.profile(argument, 0) * _symbols()[1](V.contiguous())
-        return _compiled(formula, X)
+        return _compiled(formula, X, self.scheme)
 
 
 def _pair(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Any, Any, Any]:
@@ -73,19 +75,21 @@ def _pair(phi: Feature, X: Tensor, Y: Tensor) -> tuple[Any, Any, Any]:
     return x, y, (x * y).sum(-1) if phi.form == "dot" else x.sqdist(y)
 
 
-def _field(parts: list[Any], X: Tensor, need: Need) -> Field:
+def _field(parts: list[Any], X: Tensor, need: Need, scheme: Scheme) -> Field:
     """One reduction for value and gradient together."""
     formula = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
-    sums = _compiled(formula, X)
+    sums = _compiled(formula, X, scheme)
     width = 1 if Need.VALUE in need else 0
     value = sums[:, 0].contiguous() if width else None
     return Field(value, sums[:, width:].contiguous() if Need.GRAD in need else None)
 
 
-def _backend(X: Tensor) -> str:
+def _backend(X: Tensor, scheme: Scheme) -> str:
     if X.device.type != "cuda":
         return "CPU"
-    return "GPU_2D" if X.shape[0] < FEW_OUTPUTS else "GPU_1D"
+    if scheme == "auto":
+        scheme = "2D" if X.shape[0] < FEW_OUTPUTS else "1D"
+    return f"GPU_{scheme}"
 
 
 @functools.cache
@@ -102,9 +106,9 @@ def _symbols() -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Any]]:
 _ADVICE = 'it needs a C++ compiler (g++ or clang) and, for a GPU, the CUDA toolkit; reducer = "chunked" runs without it'
 
 
-def _compiled(formula: Any, X: Tensor) -> Tensor:
+def _compiled(formula: Any, X: Tensor, scheme: Scheme) -> Tensor:
     """The sum over j. KeOps' cache of compiled formulas has no lock: a formula's first use holds one between processes."""
-    backend = _backend(X)
+    backend = _backend(X, scheme)
     key = (re.sub(r"Var\(\d+,", "Var(", formula.formula), X.dtype, backend)  # without the numbers of this call's tensors
     first = key not in _used()
     lock = FileLock(Path(tempfile.gettempdir()) / f"measureflow-keops-{os.getuid()}.lock") if first else contextlib.nullcontext()

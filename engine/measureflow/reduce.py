@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import attrs
 import torch
@@ -12,15 +12,23 @@ from torch import Tensor
 from measureflow.feature import Feature, Form
 from measureflow.measure import Field, Need, Particles
 
+Op = Literal["sums", "directed", "vectors"]
+
 
 @final
 @attrs.frozen
 class Request:
-    """What a reduction is about, without its data: the key by which a reducer is picked."""
+    """What a reduction is about, without its data: the key by which a reducer is picked.
 
+    `n_out` sums over `n_in` atoms each, of a feature of kind `profile` in lifted width `width`; `op` is the method of `Local`
+    that is asked: "sums", "directed" or "vectors".
+    """
+
+    op: Op
     n_out: int
     n_in: int
     width: int
+    profile: str
     form: Form
     dtype: torch.dtype
     device: torch.device
@@ -67,8 +75,12 @@ class Local(Reducer):
     """A reducer on one device: implement `sums`, `directed_sums` and `vector_sums`, which know neither lifts nor measures.
 
     X (n, D) and Y (m, D) are lifted points, `a` (m,) the masses, None for all ones. Results are fresh: the caller may
-    overwrite them.
+    overwrite them. Where a reducer leaves some sums to another, `declines` says so.
     """
+
+    def declines(self, phi: Feature, request: Request) -> str | None:
+        """Why sums like these are left to another reducer; None where this one evaluates them itself."""
+        return None
 
     @abstractmethod
     def sums(self, phi: Feature, X: Float[Tensor, "n D"], Y: Float[Tensor, "m D"], a: Tensor | None, need: Need) -> Field:
@@ -134,22 +146,44 @@ def _lifted(phi: Feature, at: Tensor, source: Particles) -> tuple[Tensor, Tensor
     return X, Y
 
 
+Work = Callable[[Local], Any]
+
+
 @final
 @attrs.frozen
-class Auto(Local):
-    """The reducer that `pick` names for each request."""
+class Served(Local):
+    """Reductions handed, one by one, to `serve(request, phi, work)`, which chooses a reducer and returns `work(reducer)`."""
 
-    kind: ClassVar[str] = "auto"
-    pick: Callable[[Request], Local]
+    kind: ClassVar[str] = "served"
+    serve: Callable[[Request, Feature, Work], Any]
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
-        return self._picked(phi, X, Y, need).sums(phi, X, Y, a, need)
+        def work(reducer: Local) -> Field:
+            return reducer.sums(phi, X, Y, a, need)
+
+        result: Field = self.serve(request("sums", phi, X, Y, need), phi, work)
+        return result
 
     def directed_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor, need: Need) -> Field:
-        return self._picked(phi, X, Y, need).directed_sums(phi, X, Y, V, need)
+        def work(reducer: Local) -> Field:
+            return reducer.directed_sums(phi, X, Y, V, need)
+
+        result: Field = self.serve(request("directed", phi, X, Y, need), phi, work)
+        return result
 
     def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
-        return self._picked(phi, X, Y, Need.VALUE).vector_sums(phi, X, Y, V)
+        def work(reducer: Local) -> Tensor:
+            return reducer.vector_sums(phi, X, Y, V)
 
-    def _picked(self, phi: Feature, X: Tensor, Y: Tensor, need: Need) -> Local:
-        return self.pick(Request(X.shape[0], Y.shape[0], X.shape[1], phi.form, X.dtype, X.device, need))
+        result: Tensor = self.serve(request("vectors", phi, X, Y, Need.VALUE), phi, work)
+        return result
+
+
+def auto(pick: Callable[[Request], Local]) -> Served:
+    """The reducer that `pick` names for each request."""
+    return Served(lambda asked, phi, work: work(pick(asked)))
+
+
+def request(op: Op, phi: Feature, X: Float[Tensor, "n D"], Y: Float[Tensor, "m D"], need: Need) -> Request:
+    """The request that the sums of phi at lifted X over lifted Y are."""
+    return Request(op, X.shape[0], Y.shape[0], X.shape[1], phi.profile_kind, phi.form, X.dtype, X.device, need)

@@ -10,6 +10,9 @@ from measureflow.keops import KeOps
 from measureflow.plugins import components_in, hookimpl
 from measureflow.reduce import Local, Request
 from measureflow_plugins.commands.bench import bench
+from measureflow_plugins.commands.explain import explain
+from measureflow_plugins.commands.tune import tune
+from measureflow_plugins.planning.planner import planner
 
 
 @hookimpl
@@ -20,12 +23,11 @@ def components() -> Iterable[type]:
 
 @hookimpl(trylast=True)
 def pick_reducer(request: Request) -> Local | None:
-    """KeOps for large radial kernels on a GPU, matrix products for everything else."""
-    if request.device.type == "cuda" and request.form == "radial" and request.width <= 100:
-        return KeOps()
-    return Chunked()
+    """What the measured costs say is fastest."""
+    return planner().plan(request).reducer
 
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    cli.add_command(bench)
+    for command in (bench, explain, tune):
+        cli.add_command(command)

@@ -15,10 +15,9 @@ from rich.table import Table
 from measureflow.api import MeasureflowError, Simulation, System, advance, build, load
 from measureflow.cli import FOLDER, SETTINGS
 from measureflow.environment import environment
-from measureflow.experiment import device_of
+from measureflow.experiment import device_of, reducer_of
 from measureflow.files import write
 from measureflow.plugins import Registry
-from measureflow.reduce import Auto
 from measureflow_plugins.commands.timing import alternating, exponent, pairs, resized, through, timed
 
 Row = dict[str, float | int | str]
@@ -45,7 +44,7 @@ def bench(
     experiments = {kind: load(file, registry, (*settings, f"reducer={kind}")) for kind in reducers.split(",")}
     experiment = next(iter(experiments.values()))
     built = build(experiment, registry, str(file))
-    evaluated = {kind: e.reducer or Auto(registry.pick_reducer) for kind, e in experiments.items()}
+    evaluated = {kind: reducer_of(e, registry) for kind, e in experiments.items()}
     simulations = {kind: through(reducer, built.simulation) for kind, reducer in evaluated.items()}
     grid = [dict(zip(sizes, chosen, strict=True)) for chosen in itertools.product(*sizes.values())]
     rows: list[Row] = []

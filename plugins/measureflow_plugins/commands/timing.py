@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from measureflow.api import MeasureflowError, Particles, Simulation, System, advance
-from measureflow.reduce import Auto, Local, Reducer, Request
+from measureflow.reduce import Local, Reducer, Request, auto
 
 
 def resized(system: System, sizes: Mapping[str, int]) -> System:
@@ -51,7 +51,7 @@ def pairs(simulation: Simulation, system: System) -> int:
         asked.append(request.n_out * request.n_in)
         return reducer
 
-    advance(through(Auto(pick), simulation), system)
+    advance(through(auto(pick), simulation), system)
     return sum(asked)
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.feature import Radial, Symbolic, exponential
+from measureflow.feature import Radial, Symbolic, exponential, scaled
 from measureflow.schedule import within
 
 
@@ -19,5 +19,5 @@ class Gaussian(Radial):
 
     def profile(self, u: Symbolic, order: int) -> Symbolic:
         slope = -0.5 / self.length**2
-        value = exponential(u * slope)
-        return value if order == 0 else value * slope**order
+        value = exponential(scaled(u, slope))
+        return value if order == 0 else scaled(value, slope**order)

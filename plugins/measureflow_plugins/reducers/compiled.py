@@ -9,7 +9,7 @@ from torch import Tensor
 from measureflow.chunked import Chunked
 from measureflow.feature import Feature
 from measureflow.measure import Field, Need
-from measureflow.reduce import Local, Request
+from measureflow.reduce import Local, Request, request
 from measureflow_plugins.reducers.blocks import Formulas, over_inputs, over_outputs
 from measureflow_plugins.reducers.traced import compiled, recorded
 
@@ -30,7 +30,9 @@ class Compiled(Local):
     kind: ClassVar[str] = "compiled"
 
     def declines(self, phi: Feature, request: Request) -> str | None:
-        """Why such sums of values and gradients are left to `Chunked`; None where they are compiled."""
+        """Why such sums are left to `Chunked`; None where they are compiled."""
+        if request.op != "sums":
+            return f"{request.op} sums have no compiled loop; values and gradients have"
         if phi.form == "autograd":
             return f"{phi.kind} is a torch function, which only torch can differentiate"
         if request.device.type != "cpu":
@@ -40,7 +42,7 @@ class Compiled(Local):
         return next((why for why in _recorded(phi, request.need) if isinstance(why, str)), None)
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
-        if self.declines(phi, Request(X.shape[0], Y.shape[0], X.shape[1], phi.form, X.dtype, X.device, need)):
+        if self.declines(phi, request("sums", phi, X, Y, need)):
             return Chunked().sums(phi, X, Y, a, need)
         formulas = Formulas(phi.form, *(None if part is None else compiled(part) for part in _recorded(phi, need)))
         over = over_inputs if X.shape[0] < min(Y.shape[0], MANY) else over_outputs

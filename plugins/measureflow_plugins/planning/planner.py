@@ -1,0 +1,94 @@
+"""The planner: the candidate that the costs say is fastest, and why."""
+
+import functools
+import hashlib
+import json
+import platform
+from importlib import resources
+from pathlib import Path
+from typing import final
+
+import attrs
+import click
+import torch
+
+from measureflow.reduce import Local, Request
+from measureflow_plugins.planning.candidates import Candidate, candidates, have_numba
+from measureflow_plugins.planning.costs import Costs, read
+
+USES = 10_000  # steps over which the first use of a formula, which compiles it, is spread
+CLEAR = 1.1  # a candidate must be faster than the usual one by this factor: less is noise
+
+
+@final
+@attrs.frozen
+class Plan:
+    """What a request is given to, and why; seconds are predicted, None where nothing like it was measured."""
+
+    candidate: Candidate
+    seconds: float | None
+    why: str
+
+    @property
+    def reducer(self) -> Local:
+        return self.candidate.reducer
+
+
+@final
+@attrs.frozen(eq=False)
+class Planner:
+    """Picks by measured costs."""
+
+    costs: Costs
+    where: str
+
+    def plan(self, request: Request) -> Plan:
+        """The candidate of least predicted time, the first use of its formula spread over 10,000 steps."""
+        usual, *others = candidates(request)
+        predicted = self.costs.predict(request, usual.name)
+        if predicted is None:
+            return Plan(usual, None, f"no {request.profile} sums of this kind in {self.where}: the usual choice{_missing()}")
+        timed = [(self._in_the_long_run(request, c), c) for c in others if self.costs.predict(request, c.name) is not None]
+        best, candidate = min(timed, key=lambda pair: pair[0], default=(predicted, usual))
+        if best * CLEAR >= predicted:
+            return Plan(usual, predicted, f"within {CLEAR:g} of the fastest of {len(timed) + 1} in {self.where}{_missing()}")
+        why = f"{predicted / best:.1f} times faster than {usual.name} in {self.where}{_missing()}"
+        return Plan(candidate, self.costs.predict(request, candidate.name), why)
+
+    def _in_the_long_run(self, request: Request, candidate: Candidate) -> float:
+        predicted = self.costs.predict(request, candidate.name)
+        return (predicted or 0.0) + self.costs.first.get(candidate.name, 0.0) / USES
+
+
+def _missing() -> str:
+    return "" if have_numba() else "; compiled is not installed: pip install measureflow[compiled]"
+
+
+@functools.cache
+def planner() -> Planner:
+    """The planner of this process: from this machine's own table if `measureflow tune` made one, else the shipped table."""
+    own = tuned_path()
+    if own.exists():
+        return Planner(read(own), "this machine's table")
+    return Planner(shipped(), "the shipped table")
+
+
+def shipped() -> Costs:
+    """The table that comes with the project; its facts say where it was measured."""
+    with resources.as_file(resources.files(__package__) / "costs.json") as path:
+        return read(path)
+
+
+def tuned_path() -> Path:
+    """Where this machine's own table is kept, by what changes its speed: processor, threads, torch, GPU."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    facts = (platform.machine(), platform.processor(), _processor(), torch.get_num_threads(), torch.__version__, gpu)
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    return Path(click.get_app_dir("measureflow")) / f"costs-{digest}.json"
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
