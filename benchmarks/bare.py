@@ -10,7 +10,7 @@ import torch
 from peers.problem import RADIUS, Problem
 from torch import Tensor
 
-BLOCK = 2**19  # numbers in a block of products: the engine's tile
+BLOCK = 2**20  # numbers in a block of products: the engine's tile
 
 
 def steps(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -24,24 +24,25 @@ def steps(problem: Problem) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 def particle_pass(X: Tensor, theta: Tensor, masses: Tensor, buffer: Tensor) -> Tensor:
     """sum_j masses_j 1[<x, theta_j> > 0] theta_j for every row of X."""
-    rows = len(buffer)
-    weighted, out = theta * masses[:, None], torch.empty_like(X)
+    rows, d = len(buffer), X.shape[1]
+    weighted, out = theta.new_zeros(len(theta), -(-d // 16) * 16), torch.empty_like(X)
+    weighted[:, :d] = theta * masses[:, None]
     for i in range(0, len(X), rows):
         block = X[i : i + rows]
         u = torch.mm(block, theta.T, out=buffer[: len(block)])
-        torch.mm(u.gt_(0), weighted, out=out[i : i + rows])
+        out[i : i + rows] = torch.mm(u.gt_(0), weighted)[:, :d]
     return out
 
 
 def neuron_pass(X: Tensor, theta: Tensor, buffer: Tensor) -> Tensor:
     """mean_i 1[<x_i, theta> > 0] x_i for every neuron."""
     rows = len(buffer)
-    out = torch.zeros_like(theta)
+    out = torch.zeros_like(theta.T)
     for i in range(0, len(X), rows):
         block = X[i : i + rows]
         u = torch.mm(block, theta.T, out=buffer[: len(block)])
-        out.addmm_(u.gt_(0).T, block)
-    return out.div_(len(X))
+        out.addmm_(block.T, u.gt_(0))
+    return out.T.div(len(X))
 
 
 def step(

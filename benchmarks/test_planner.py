@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from report import busy
+from report import here
 
 from measureflow_plugins.planning.measuring import Work, measured, works
 from measureflow_plugins.planning.planner import planner
@@ -34,19 +34,18 @@ def unseen(seed: int = 0) -> Iterator[Work]:
 
 
 def test_choices_at_unseen_points(benchmark: BenchmarkFixture) -> None:
-    ratios = []
-    with busy() as said:
-        for work in itertools.islice(unseen(), POINTS):
-            plan = planner().plan(work.request(CPU))
-            seconds = {row.candidate: row.seconds for row, _ in measured(work, CPU, ROUNDS)}
-            best = min(seconds, key=lambda name: seconds[name])
-            ratios.append(seconds[plan.candidate.name] / seconds[best])
-            print(
-                f"{work.phi.profile_kind:>11} {work.need.name:<5} {work.shape!s:>20}: {plan.candidate.name:<23} "
-                f"{1e3 * seconds[plan.candidate.name]:8.2f} ms (predicted {1e3 * (plan.seconds or math.nan):8.2f}), "
-                f"{ratios[-1]:.2f} of the best, {best}"
-            )
+    ratios, facts = [], here(CPU)
+    for work in itertools.islice(unseen(), POINTS):
+        plan = planner().plan(work.request(CPU))
+        seconds = {row.candidate: row.seconds for row, _ in measured(work, CPU, ROUNDS)}
+        best = min(seconds, key=lambda name: seconds[name])
+        ratios.append(seconds[plan.candidate.name] / seconds[best])
+        print(
+            f"{work.phi.profile_kind:>11} {work.need.name:<5} {work.shape!s:>20}: {plan.candidate.name:<23} "
+            f"{1e3 * seconds[plan.candidate.name]:8.2f} ms (predicted {1e3 * (plan.seconds or math.nan):8.2f}), "
+            f"{ratios[-1]:.2f} of the best, {best}"
+        )
     within = sum(ratio <= 1.2 for ratio in ratios)
-    benchmark.extra_info.update(points=POINTS, within=within, worst=max(ratios), taken_percent=said())
+    benchmark.extra_info.update(points=POINTS, within=within, worst=max(ratios), **facts)
     benchmark.pedantic(lambda: planner().plan(work.request(CPU)), rounds=5)
     print(f"{within} of {POINTS} choices within 1.2 of the best, worst {max(ratios):.2f}; table: {planner().where}")

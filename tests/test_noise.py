@@ -76,3 +76,21 @@ def test_law() -> None:
     assert float(((counts - n / 5) ** 2 / (n / 5)).sum()) < 23.5  # 1e-4 quantile of chi^2 with 4 degrees of freedom
     lag = float((z[1024:] * z[:-1024]).mean())  # neighbouring blocks must not repeat each other
     assert abs(lag) < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [1, 3, 15])
+def test_any_rows_are_those_of_the_whole(width: int, dtype: torch.dtype) -> None:
+    """A part of a block is drawn as far as it reaches, which must not change its numbers."""
+    noise, like = Keyed(5), torch.empty(0, dtype=dtype)
+    whole = range(2100)
+    normal, uniform, index = (
+        noise.normal_rows(whole, width, like, "a"),
+        noise.uniform_rows(whole, like, "b"),
+        noise.index_rows(whole, 7, like, "c"),
+    )
+    for rows in (range(1), range(5), range(16), range(17, 40), range(1000, 1030), range(1024, 1041), range(1500, 2100)):
+        part = slice(rows.start, rows.stop)
+        assert torch.equal(noise.normal_rows(rows, width, like, "a"), normal[part])
+        assert torch.equal(noise.uniform_rows(rows, like, "b"), uniform[part])
+        assert torch.equal(noise.index_rows(rows, 7, like, "c"), index[part])

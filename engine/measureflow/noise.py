@@ -108,11 +108,12 @@ class Keyed(Noise):
             generator.manual_seed((base + block) % 2**32)
             start, stop = max(rows.start, block * size), min(rows.stop, (block + 1) * size)
             target = out[start - rows.start : stop - rows.start]
-            if stop - start == size:
+            reach = self._reach(stop - block * size, size, out.device)
+            if stop - start == reach:
                 fill(target, generator)
             else:
-                drawn = out.new_empty(self._reach(stop - block * size, size, out.device), *out.shape[1:])
-                target.copy_(fill(drawn, generator)[start - block * size : stop - block * size])
+                drawn = fill(out.new_empty(reach, *out.shape[1:]), generator)
+                target.copy_(drawn[start - block * size : stop - block * size])
         return out
 
     @staticmethod

@@ -11,7 +11,7 @@ from measureflow.flow import Context, Flow
 from measureflow.measure import Particles
 from measureflow.noise import Noise
 
-ROWS = {"cpu": 2**15, "cuda": 2**22}  # rows of a block: on a GPU only memory calls for blocks
+ROWS = {"cpu": 2**17, "cuda": 2**22}  # rows of a block: few enough for memory, many enough for every thread
 
 
 def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context: Context, in_place: bool) -> Particles:

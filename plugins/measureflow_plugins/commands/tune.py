@@ -37,7 +37,8 @@ def tune(device: str, out: Path | None, every: int) -> None:
     path = out or tuned_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     compiling = {name: _compiling(taken) for name, taken in firsts.items() if name in COMPILED}
-    save(Costs(tuple(rows), environment(there), compiling), path)
+    facts = {name: fact for name, fact in environment(there).items() if name != "argv"}
+    save(Costs(tuple(rows), facts, compiling), path)
     planner.cache_clear()
     click.echo(f"{len(rows)} measurements of {len({row.candidate for row in rows})} ways to sum are in {path}")
 

@@ -12,8 +12,8 @@ from measureflow.measure import Need
 from measureflow.reduce import Local, Request
 from measureflow_plugins.reducers.compiled import Compiled
 
-TILES = {"cpu": (2**16, 2**18, 2**19, 2**21), "cuda": (2**22, 2**25, 2**27)}
-WHOLE = 2**24  # the largest matrix that is formed at once
+TILES = {"cpu": (2**18, 2**20, 2**21), "cuda": (2**22, 2**25, 2**27)}
+WHOLE = 2**20  # the largest matrix that is formed at once: beyond, it leaves the caches
 
 
 @final

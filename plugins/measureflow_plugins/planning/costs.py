@@ -104,7 +104,8 @@ def read(path: Path) -> Costs:
 
 
 def save(costs: Costs, path: Path) -> None:
-    """Writes a table of costs, one row a line."""
-    rows = ",\n".join(json.dumps(attrs.astuple(row)) for row in costs.rows)
+    """Writes a table of costs, one row a line, times to four digits."""
+    rounded = (attrs.evolve(row, seconds=float(f"{row.seconds:.4g}")) for row in costs.rows)
+    rows = ",\n".join(json.dumps(attrs.astuple(row)) for row in rounded)
     head = json.dumps({"facts": costs.facts, "first": costs.first}, indent=1).removesuffix("\n}")
     write(path, f'{head},\n "rows": [\n{rows}\n]}}\n'.encode())

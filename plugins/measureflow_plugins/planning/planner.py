@@ -17,7 +17,7 @@ from measureflow_plugins.planning.candidates import Candidate, candidates, have_
 from measureflow_plugins.planning.costs import Costs, read
 
 USES = 10_000  # steps over which the first use of a formula, which compiles it, is spread
-CLEAR = 1.1  # a candidate must be faster than the usual one by this factor: less is noise
+CLEAR = 1.05  # a candidate must be faster than the usual one by this factor: less is noise
 
 
 @final
