@@ -11,6 +11,7 @@ from measureflow.feature import Feature
 from measureflow.measure import Field, Need
 from measureflow.reduce import Local, Request, request
 from measureflow_plugins.reducers.blocks import Formulas, over_inputs, over_outputs
+from measureflow_plugins.reducers.threads import openmp
 from measureflow_plugins.reducers.traced import compiled, recorded
 
 DTYPES = (torch.float32, torch.float64)
@@ -39,6 +40,8 @@ class Compiled(Local):
             return f"the points are on {request.device}, and loops are compiled for the CPU"
         if request.dtype not in DTYPES:
             return f"the points are in {request.dtype}, and loops are compiled in {', '.join(map(str, DTYPES))}"
+        if openmp() is None:
+            return "this build of torch has no OpenMP, whose threads the loops run on"
         return next((why for why in _recorded(phi, request.need) if isinstance(why, str)), None)
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:

@@ -37,6 +37,22 @@ def part(function: Callable[..., Any]) -> None:
 
 
 def loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A loop over arrays that releases Python's lock while it runs, compiled for each new combination of argument types."""
-    compiled: Callable[..., Any] = numba().njit(error_model="numpy", fastmath=set(SUMS), nogil=True)(function)
+    """A loop over arrays, compiled for each new combination of argument types."""
+    compiled: Callable[..., Any] = numba().njit(error_model="numpy", fastmath=set(SUMS))(function)
     return compiled
+
+
+@functools.cache
+def pointers(double: bool) -> Callable[[int], Any]:
+    """An address as a pointer to float64 or float32 numbers, for compiled functions."""
+    types = numba().types
+    pointer, integer = types.CPointer(types.float64 if double else types.float32), types.int64
+
+    @numba().extending.intrinsic
+    def at(_: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+        def write(context: Any, builder: Any, signature: Any, arguments: tuple[Any]) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+        return pointer(integer), write
+
+    return at

@@ -1,15 +1,12 @@
 """The two ways round a sum over pairs: blocks of outputs against every input, or blocks of inputs against every output.
 
-X (n, d) are the outputs' points, Y (m, d) and a (m,) the inputs and their masses; d is even. `kappa` and value, or `slope` and
-grad, are None where they are not wanted. Each loop does the chunks `start` to `stop`, and chunk c is the blocks from
-`cuts[c]` to `cuts[c + 1]`; what a chunk adds depends on nothing but the cuts.
+X (n, d) are the outputs' points, Y (m, d) and a (m,) the inputs and their masses, value (parts, n) and grad (parts, n, d) the
+sums, which the caller has set to 0. `kappa` is None where values are not wanted, `slope` where gradients are not. Each call
+does the pieces `start` to `stop`, which share nothing that is written.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
-from measureflow_plugins.reducers.compiler import loop, part
 from measureflow_plugins.reducers.lanes import (
     BLOCK,
     ROWS,
@@ -26,75 +23,47 @@ from measureflow_plugins.reducers.lanes import (
     transpose,
 )
 
+PARTS = (transpose, arguments, spread, gather, spread_values, gather_values, spread_slopes, gather_slopes, add, blank)
 PANEL = 512  # inputs that are summed before the sum is added to the result, so that rounding grows with m / PANEL
 
 
 def by_outputs(
-    X: Array,
-    Y: Array,
-    a: Array,
-    term: Any,
-    toward: Any,
-    kappa: Any,
-    slope: Any,
-    value: Array,
-    grad: Array,
-    cuts: Array,
-    start: int,
-    stop: int,
+    X: Array, Y: Array, a: Array, value: Array, grad: Array, start: int, stop: int, term: Any, toward: Any, kappa: Any, slope: Any
 ) -> None:
-    """value (n, 1), grad (n, d) += the sums at the chunks' rows of X; m is a multiple of ROWS."""
+    """A piece is a block of X, and there is one part; Y has an even width and a multiple of ROWS rows."""
     x, G, u, v = blank(Y.shape[1], X), blank(Y.shape[1], X), blank(ROWS, X), blank(1, X)
-    for block in range(cuts[start], cuts[stop]):
+    for block in range(start, stop):
         transpose(X, block, x)
         for panel in range(0, Y.shape[0], PANEL):
             G[:] = 0
             v[:] = 0
             for j in range(panel, min(panel + PANEL, Y.shape[0]), ROWS):
                 arguments(u, x, Y, j, term)
-                if value is not None:
+                if kappa is not None:
                     spread_values(v[0], u, a, j, kappa)
-                if grad is not None:
+                if slope is not None:
                     spread_slopes(u, a, j, slope)
                     spread(G, u, x, Y, j, toward)
-            if value is not None:
-                add(value, block, v)
-            if grad is not None:
-                add(grad, block, G)
+            if kappa is not None:
+                add(value[0].reshape((X.shape[0], 1)), block, v)
+            if slope is not None:
+                add(grad[0], block, G)
 
 
 def by_inputs(
-    X: Array,
-    Y: Array,
-    a: Array,
-    term: Any,
-    toward: Any,
-    kappa: Any,
-    slope: Any,
-    value: Array,
-    grad: Array,
-    cuts: Array,
-    start: int,
-    stop: int,
+    X: Array, Y: Array, a: Array, value: Array, grad: Array, start: int, stop: int, term: Any, toward: Any, kappa: Any, slope: Any
 ) -> None:
-    """value (chunks, n), grad (chunks, n, d) += each chunk's part of every sum; n is a multiple of ROWS, a fills its blocks."""
+    """A piece is a part, to which as many blocks of Y belong as to any other; X is padded as Y is above, a fills its blocks."""
     y, u = blank(X.shape[1], X), blank(ROWS, X)
-    for chunk in range(start, stop):
-        for block in range(cuts[chunk], cuts[chunk + 1]):
+    parts, blocks = value.shape[0], a.shape[0] // BLOCK
+    for part in range(start, stop):
+        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
             transpose(Y, block, y)
             masses = a[block * BLOCK : (block + 1) * BLOCK]
             for i in range(0, X.shape[0], ROWS):
                 arguments(u, y, X, i, term)
-                if value is not None:
-                    gather_values(value[chunk], u, masses, i, kappa)
-                if grad is not None:
+                if kappa is not None:
+                    gather_values(value[part], u, masses, i, kappa)
+                if slope is not None:
                     gather_slopes(u, masses, slope)
-                    gather(grad[chunk], u, y, X, i, toward)
-
-
-@functools.cache
-def loops() -> tuple[Callable[..., None], Callable[..., None]]:
-    """`by_outputs` and `by_inputs`, which numba compiles anew for each formula, dtype and need."""
-    for helper in (transpose, arguments, spread, gather, spread_values, gather_values, spread_slopes, gather_slopes, add, blank):
-        part(helper)
-    return loop(by_outputs), loop(by_inputs)
+                    gather(grad[part], u, y, X, i, toward)
