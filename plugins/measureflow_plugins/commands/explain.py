@@ -115,7 +115,8 @@ def _lines(told: Told) -> Iterator[str]:
         choice = told.choices[asked]
         times = f", {count} times" if count > 1 else ""
         yield f"{what(asked)} of {asked.profile}: {asked.n_out:,} outputs x {asked.n_in:,} inputs, d = {asked.width}{times}"
-        yield f"  by {choice.name}: {choice.why}"
+        whole = " (one holds the whole matrix)" if choice.candidate and asked.n_out * asked.n_in <= choice.candidate.tile else ""
+        yield f"  by {choice.name}{whole}: {choice.why}"
         costs = [f"{_ms(choice.seconds)}, {choice.candidate.memory(asked) / 2**20:.1f} MiB predicted"] if choice.candidate else []
         if asked in told.seconds:
             costs.append(f"{_ms(told.seconds[asked])}, {told.bytes[asked] / 2**20:.1f} MiB measured")

@@ -7,13 +7,13 @@ import attrs
 import torch
 
 from measureflow.chunked import Chunked
-from measureflow.keops import KeOps
+from measureflow.keops import FEW_OUTPUTS, KeOps, Scheme
 from measureflow.measure import Need
 from measureflow.reduce import Local, Request
 from measureflow_plugins.reducers.compiled import Compiled
 
 TILES = {"cpu": (2**18, 2**20, 2**21), "cuda": (2**22, 2**25, 2**27)}
-WHOLE = 2**20  # the largest matrix that is formed at once: beyond, it leaves the caches
+NARROW = 100  # dimensions up to which KeOps is good at kernels
 
 
 @final
@@ -30,9 +30,11 @@ class Candidate:
         n, m, d = request.n_out, request.n_in, request.width
         radial = request.form == "radial" and self.tile > 0
         tiles = {"sums": 1 + (request.need == Need.BOTH), "vectors": 1, "directed": 4}[request.op] + radial
-        results = n * (d * (Need.GRAD in request.need) + (Need.VALUE in request.need))
+        wide = d * (Need.GRAD in request.need or request.op == "vectors")
+        results = n * (wide + (Need.VALUE in request.need))
+        product = 2 * wide * min(n, self.tile // max(min(n, m), 1))  # of one tile, with columns to spare
         centred = (n + m) * (2 * d + 3) * radial  # points about their mean, and with two more columns for |x - y|^2
-        return (results + centred + tiles * min(self.tile, n * m)) * torch.empty(0, dtype=request.dtype).element_size()
+        return (results + product + centred + tiles * min(self.tile, n * m)) * torch.empty(0, dtype=request.dtype).element_size()
 
 
 def candidates(request: Request) -> list[Candidate]:
@@ -40,17 +42,17 @@ def candidates(request: Request) -> list[Candidate]:
     device = request.device.type
     tiles = TILES.get(device, TILES["cpu"])
     chunked = [Candidate(f"chunked, tiles of 2^{tile.bit_length() - 1}", Chunked(tile), tile) for tile in tiles]
-    usual = chunked[-2]
-    dense = [Candidate("dense", Chunked(WHOLE), WHOLE)] if request.n_out * request.n_in <= WHOLE else []
-    return [usual, *(c for c in chunked if c is not usual), *dense, *_fused(request, device)]
+    fused = [] if request.form == "autograd" else _fused(request, device)
+    usual = fused[0] if device == "cuda" and fused and request.form == "radial" and request.width <= NARROW else chunked[-2]
+    there = [*chunked, *fused]
+    return [usual, *(candidate for candidate in there if candidate is not usual)]
 
 
 def _fused(request: Request, device: str) -> list[Candidate]:
-    """Those that form no matrix."""
-    if request.form == "autograd":
-        return []
+    """Those that form no matrix; of KeOps' two schemes the one for this many outputs first."""
     if device == "cuda":
-        return [Candidate(f"keops {scheme}", KeOps(scheme)) for scheme in ("1D", "2D")]
+        schemes: tuple[Scheme, ...] = ("2D", "1D") if request.n_out < FEW_OUTPUTS else ("1D", "2D")
+        return [Candidate(f"keops {scheme}", KeOps(scheme)) for scheme in schemes]
     compiles = request.op == "sums" and request.dtype in (torch.float32, torch.float64) and have_numba()
     return [Candidate("compiled", Compiled())] if compiles else []
 
