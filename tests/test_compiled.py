@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import attrs
@@ -197,6 +198,14 @@ def test_threads_change_nothing(phi: Feature, n: int, m: int) -> None:
     assert all(torch.equal(got.grad, results[0].grad) for got in results)
 
 
+def test_calls_from_several_threads_at_once_do_not_meet() -> None:
+    phi, n, m = TALL
+    X, Y, a = (part.float() for part in points(n, m))
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda _: Compiled().sums(phi, X, Y, a, Need.BOTH).value, range(40)))
+    assert all(torch.equal(value, values[0]) for value in values)
+
+
 @attrs.frozen
 class Foreign(Plain):
     """tanh, by a function of torch's that only tensors know."""
@@ -239,6 +248,12 @@ class Thawed(Plain):
 def test_what_is_declined_says_why(phi: Feature, change: dict[str, Any], why: str) -> None:
     asked = attrs.evolve(Request("sums", 4, 3, 2, "relu", "dot", torch.float32, CPU, Need.BOTH), **change)
     assert re.search(why, Compiled().declines(phi, asked) or "nothing was declined")
+
+
+def test_a_torch_without_openmp_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("measureflow_plugins.reducers.compiled.openmp", lambda: None)
+    why = Compiled().declines(Relu(), Request(4, 3, 2, "dot", torch.float32, CPU, Need.BOTH))
+    assert why == "this build of torch has no OpenMP, whose threads the loops run on"
 
 
 def test_what_is_declined_is_chunkeds() -> None:

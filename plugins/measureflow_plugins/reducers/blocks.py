@@ -67,7 +67,7 @@ def _done(
     value = None if formulas.kappa is None else X.new_zeros(parts, X.shape[0])
     grad = None if formulas.slope is None else X.new_zeros(parts, *X.shape)
     addresses: list[Any] = [0 if array is None else array.data_ptr() for array in (X, Y, a, value, grad)]
-    job = np.array((*addresses, *X.shape, *Y.shape, a.shape[0], parts, pieces, torch.get_num_threads()), JOB)
+    job = np.array((*addresses, *X.shape, *Y.shape, a.shape[0], parts, pieces), JOB)
     function = job_function(way, formulas.form, formulas.kappa, formulas.slope, X.dtype == torch.float64)
     on_every_thread(function.address, job.ctypes.data)
     return value, grad

@@ -21,7 +21,7 @@ MANY = 4096  # outputs, from which on blocks of outputs keep every thread busy
 @final
 @attrs.frozen
 class Compiled(Local):
-    """Profile and products in one loop over the pairs, which numba compiles at the first use of a formula in a process.
+    """Profile and products in one loop over the pairs, which numba compiles at each formula's first use in a process (1 to 4 s).
 
     It takes sums of values and gradients of form "dot" and "radial", in float32 and float64 on the CPU; those that it
     `declines`, all directed sums and all vector sums are `Chunked`'s. Results do not depend on the number of threads. Raises

@@ -31,15 +31,23 @@ def formula(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
+@functools.cache
 def part(function: Callable[..., Any]) -> None:
     """Lets a loop call this plain function, compiled under the loop's settings."""
     numba().extending.register_jitable(error_model="numpy", fastmath=set(SUMS))(function)
 
 
-def loop(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A loop over arrays, compiled for each new combination of argument types."""
-    compiled: Callable[..., Any] = numba().njit(error_model="numpy", fastmath=set(SUMS))(function)
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A loop that becomes part of the entry that calls it, so that LLVM goes over it once."""
+    compiled: Callable[..., Any] = numba().njit(error_model="numpy", fastmath=set(SUMS), inline="always")(function)
     return compiled
+
+
+def entry(function: Callable[[Any], None], record: Any) -> Any:
+    """A C function of a pointer to that record (a numpy dtype), compiled now; `address` is where it is."""
+    types = numba().types
+    signature = types.void(types.CPointer(numba().from_dtype(record)))
+    return numba().cfunc(signature, error_model="numpy", fastmath=set(SUMS))(function)
 
 
 @functools.cache

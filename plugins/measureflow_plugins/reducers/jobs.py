@@ -7,39 +7,37 @@ from typing import Any
 import numpy as np
 
 from measureflow.feature import Form
-from measureflow_plugins.reducers.compiler import formula, loop, numba, part, pointers
+from measureflow_plugins.reducers.compiler import entry, formula, inlined, numba, part, pointers
 from measureflow_plugins.reducers.loops import PARTS
 from measureflow_plugins.reducers.threads import openmp
 from measureflow_plugins.reducers.traced import Scalar
 
 ARRAYS = ("X", "Y", "a", "value", "grad")  # addresses; shapes (n, d), (m, e), (k,), (parts, n), (parts, n, d)
-SIZES = ("n", "d", "m", "e", "k", "parts", "pieces", "threads")
+SIZES = ("n", "d", "m", "e", "k", "parts", "pieces")
 JOB = np.dtype([(name, np.int64) for name in (*ARRAYS, *SIZES)])
 
 
 @functools.cache
 def job_function(way: Callable[..., None], form: Form, kappa: Scalar | None, slope: Scalar | None, double: bool) -> Any:
     """The compiled function of a pointer to a `JOB`: this thread's share of its pieces, done the given `way` round."""
-    compiled, (term, toward), at = _compiled(way), couplings(form), pointers(double)
-    array, thread_number = numba().carray, openmp().omp_get_thread_num
+    loop, (term, toward), at = _inlined(way), couplings(form), pointers(double)
+    array, which, of = numba().carray, openmp().omp_get_thread_num, openmp().omp_get_num_threads
 
     def share(jobs: Any) -> None:
         job = array(jobs, 1)[0]
         X, Y, a = array(at(job.X), (job.n, job.d)), array(at(job.Y), (job.m, job.e)), array(at(job.a), (job.k,))
         value, grad = array(at(job.value), (job.parts, job.n)), array(at(job.grad), (job.parts, job.n, job.d))
-        thread = thread_number()
-        start, stop = job.pieces * thread // job.threads, job.pieces * (thread + 1) // job.threads
-        compiled(X, Y, a, value, grad, start, stop, term, toward, kappa, slope)
+        start, stop = job.pieces * which() // of(), job.pieces * (which() + 1) // of()
+        loop(X, Y, a, value, grad, start, stop, term, toward, kappa, slope)
 
-    types = numba().types
-    return numba().cfunc(types.void(types.CPointer(numba().from_dtype(JOB))), error_model="numpy")(share)
+    return entry(share, JOB)
 
 
 @functools.cache
-def _compiled(way: Callable[..., None]) -> Callable[..., None]:
+def _inlined(way: Callable[..., None]) -> Callable[..., None]:
     for function in PARTS:
         part(function)
-    return loop(way)
+    return inlined(way)
 
 
 @functools.cache

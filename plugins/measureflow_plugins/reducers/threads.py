@@ -10,17 +10,17 @@ import torch
 
 @functools.cache
 def openmp() -> Any:
-    """Torch's OpenMP library with `GOMP_parallel` and `omp_get_thread_num`, None where this torch has none."""
+    """Torch's OpenMP library, which has `GOMP_parallel` and `omp_get_thread_num`; None where this torch has another or none."""
     folder = Path(torch.__file__).parent / "lib"
     try:
         library = ctypes.CDLL(str(next(folder.glob("libtorch_cpu.*"))))  # finds what torch is linked with
         library.GOMP_parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-        library.omp_get_thread_num.argtypes = ()
+        library.omp_get_thread_num.argtypes = library.omp_get_num_threads.argtypes = ()
     except (StopIteration, OSError, AttributeError):
         return None
     return library
 
 
 def on_every_thread(function: int, argument: int) -> None:
-    """Calls a compiled function, given by its address, on each of torch's threads at once; the lock of Python is released."""
+    """Calls a compiled function, given by its address, on as many threads as torch uses, or fewer; Python's lock is released."""
     openmp().GOMP_parallel(function, argument, torch.get_num_threads(), 0)
