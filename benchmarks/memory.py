@@ -16,7 +16,8 @@ RESET = Path("/proc/self/clear_refs")
 def alone(module: str, function: str, *arguments: object) -> tuple[Any, float]:
     """(what `function(registry, *arguments)` of a module of this folder gives, MiB by which it raised the peak).
 
-    Imports, plugins and torch's first product do not count. Skips the test where the system does not tell peaks.
+    Imports, plugins, torch's first product and numba, if it is there, do not count. Skips the test where the system does
+    not tell peaks.
     """
     if not RESET.exists():
         pytest.skip("no /proc/self/clear_refs here: the peak of memory is read on Linux alone")
@@ -29,12 +30,20 @@ def alone(module: str, function: str, *arguments: object) -> tuple[Any, float]:
 
 def tell(module: str, function: str, arguments: tuple[object, ...]) -> None:
     """Runs the work in this process and writes what it gave, and the memory it added, to stdout."""
+    import dual
     import torch
 
+    from measureflow.api import advance
     from measureflow.plugins import load
+    from measureflow_plugins.commands.timing import through
+    from measureflow_plugins.planning.candidates import have_numba
+    from measureflow_plugins.reducers.compiled import Compiled
 
     work, registry = getattr(importlib.import_module(module), function), load()
     torch.mm(torch.ones(64, 64), torch.ones(64, 64)).sum()
+    if have_numba():
+        small = dual.built(registry, 100)
+        advance(through(Compiled(), small.simulation), small.system)  # imports numba and compiles, which takes its own memory
     RESET.write_text("5")  # the peak starts anew
     before = _mebibytes("VmRSS")
     given = work(registry, *arguments)

@@ -1,7 +1,6 @@
 """Measures what sums cost on this machine, for the planner's table."""
 
 import itertools
-import statistics
 from collections.abc import Iterator
 from typing import final
 
@@ -84,7 +83,7 @@ class Call:
 
 
 def measured(work: Work, device: torch.device, rounds: int = ROUNDS) -> Iterator[tuple[Row, float]]:
-    """A row for each candidate, its median of some runs in turn with the others, and how long its first use took."""
+    """A row for each candidate, its least disturbed of some runs in turn with the others, and how long its first use took."""
     asked = work.request(device)
     X, Y, V = (_points(rows, work, device, seed) for seed, rows in enumerate((asked.n_out, asked.n_in, asked.n_in)))
     there = candidates(asked)
@@ -93,7 +92,7 @@ def measured(work: Work, device: torch.device, rounds: int = ROUNDS) -> Iterator
     times = alternating(calls, rounds, device)
     key = (asked.device.type, str(asked.dtype).removeprefix("torch."), asked.profile, what(asked))
     for candidate, first, taken in zip(there, firsts, times, strict=True):
-        yield Row(*key, candidate.name, asked.n_out, asked.n_in, asked.width, statistics.median(taken)), first
+        yield Row(*key, candidate.name, asked.n_out, asked.n_in, asked.width, min(taken)), first
 
 
 def _points(rows: int, work: Work, device: torch.device, seed: int) -> Tensor:
