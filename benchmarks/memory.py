@@ -36,12 +36,12 @@ def tell(module: str, function: str, arguments: tuple[object, ...]) -> None:
     from measureflow.api import advance
     from measureflow.plugins import load
     from measureflow_plugins.commands.timing import through
-    from measureflow_plugins.planning.candidates import have_numba
+    from measureflow_plugins.planning.candidates import uncompiled
     from measureflow_plugins.reducers.compiled import Compiled
 
     work, registry = getattr(importlib.import_module(module), function), load()
     torch.mm(torch.ones(64, 64), torch.ones(64, 64)).sum()
-    if have_numba():
+    if not uncompiled():
         small = dual.built(registry, 100)
         advance(through(Compiled(), small.simulation), small.system)  # imports numba and compiles, which takes its own memory
     RESET.write_text("5")  # the peak starts anew

@@ -252,7 +252,7 @@ def test_what_is_declined_says_why(phi: Feature, change: dict[str, Any], why: st
 
 def test_a_torch_without_openmp_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("measureflow_plugins.reducers.compiled.openmp", lambda: None)
-    why = Compiled().declines(Relu(), Request(4, 3, 2, "dot", torch.float32, CPU, Need.BOTH))
+    why = Compiled().declines(Relu(), Request("sums", 4, 3, 2, "relu", "dot", torch.float32, CPU, Need.BOTH))
     assert why == "this build of torch has no OpenMP, whose threads the loops run on"
 
 

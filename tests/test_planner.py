@@ -91,7 +91,7 @@ def test_a_fallback_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (unknown.candidate.name, unknown.seconds) == (USUAL, None)
     assert unknown.why == "no mine sums of this kind in a table: the usual choice"
     for module in (there, planning):
-        monkeypatch.setattr(module, "have_numba", lambda: False)
+        monkeypatch.setattr(module, "uncompiled", lambda: "compiled is not installed: pip install measureflow[compiled]")
     plan = planner.plan(ASKED)
     assert plan.candidate.name == USUAL
     assert "compiled is not installed: pip install measureflow[compiled]" in plan.why

@@ -11,6 +11,7 @@ from measureflow.keops import FEW_OUTPUTS, KeOps, Scheme
 from measureflow.measure import Need
 from measureflow.reduce import Local, Request
 from measureflow_plugins.reducers.compiled import Compiled
+from measureflow_plugins.reducers.threads import openmp
 
 TILES = {"cpu": (2**18, 2**20, 2**21), "cuda": (2**22, 2**25, 2**27)}
 NARROW = 100  # dimensions up to which KeOps is good at kernels
@@ -53,10 +54,12 @@ def _fused(request: Request, device: str) -> list[Candidate]:
     if device == "cuda":
         schemes: tuple[Scheme, ...] = ("2D", "1D") if request.n_out < FEW_OUTPUTS else ("1D", "2D")
         return [Candidate(f"keops {scheme}", KeOps(scheme)) for scheme in schemes]
-    compiles = request.op == "sums" and request.dtype in (torch.float32, torch.float64) and have_numba()
+    compiles = request.op == "sums" and request.dtype in (torch.float32, torch.float64) and not uncompiled()
     return [Candidate("compiled", Compiled())] if compiles else []
 
 
-def have_numba() -> bool:
-    """Whether the compiled reducer has what it needs, found without importing it."""
-    return importlib.util.find_spec("numba") is not None
+def uncompiled() -> str | None:
+    """What the compiled reducer lacks here, found without importing numba; None where it lacks nothing."""
+    if importlib.util.find_spec("numba") is None:
+        return "compiled is not installed: pip install measureflow[compiled]"
+    return None if openmp() else "compiled needs OpenMP, which this torch has not"

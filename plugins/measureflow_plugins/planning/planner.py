@@ -13,7 +13,7 @@ import click
 import torch
 
 from measureflow.reduce import Local, Request
-from measureflow_plugins.planning.candidates import Candidate, candidates, have_numba
+from measureflow_plugins.planning.candidates import Candidate, candidates, uncompiled
 from measureflow_plugins.planning.costs import Costs, read
 
 USES = 10_000  # steps over which the first use of a formula, which compiles it, is spread
@@ -61,7 +61,7 @@ class Planner:
 
 
 def _missing() -> str:
-    return "" if have_numba() else "; compiled is not installed: pip install measureflow[compiled]"
+    return f"; {lacking}" if (lacking := uncompiled()) else ""
 
 
 @functools.cache
