@@ -65,7 +65,7 @@ def one_large_step(registry: Registry, N: int, m: int) -> tuple[float, float]:
     system = advance(simulation, system)
     seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(system, stage_of(experiment, Path(folder)))
+        save_checkpoint(system, stage_of(experiment, Path(folder), True))
     return seconds, state
 
 
