@@ -195,7 +195,7 @@ def test_explain_measures(shell: Shell) -> None:
     said = shell("explain", shell.write(), "--measure", "--set", "reducer=chunked")
     assert said.code == 0, said
     assert "sums GRAD of relu: 100 outputs x 8 inputs, d = 3" in said.out
-    assert "by chunked: named by the experiment" in said.out
+    assert "by chunked (one holds the whole matrix): named by the experiment" in said.out
     assert said.out.count(" MiB measured") == said.out.count("  by ") == 3
 
 
