@@ -224,6 +224,14 @@ class Branching(Plain):
         return u.where(u > 0, 0 * u)
 
 
+@attrs.frozen
+class Comparing(Plain):
+    kind: ClassVar[str] = "comparing"
+
+    def profile(self, u: Any, order: int) -> Any:
+        return (u != 0) * 1.0
+
+
 @attrs.define
 class Thawed(Plain):
     kind: ClassVar[str] = "thawed"
@@ -242,6 +250,7 @@ class Thawed(Plain):
         (Foreign(), {}, "the profile of foreign cannot be compiled"),
         (Foreign().T, {}, "the profile of foreign cannot be compiled"),
         (Branching(), {}, "branching cannot be compiled.*where is not known; known: abs, .*atan2, clamp"),
+        (Comparing(), {}, "comparing cannot be compiled.*a comparison is not known"),
         (Thawed(), {}, "thawed cannot be compiled.*unhashable"),
     ],
 )

@@ -97,6 +97,6 @@ def digest(system: System, stage: Stage) -> str:
     for name in sorted(set(system.measures) - set(stage.moving)):
         sha.update(name.encode())
         still = system[name]
-        for tensor in (still.points, *(still.marks[mark] for mark in sorted(still.marks))):
-            sha.update(tensor.cpu().contiguous().numpy().data)
+        for _, tensor in sorted(_parts(still).items()):
+            sha.update(tensor.numpy().data)
     return sha.hexdigest()

@@ -53,13 +53,14 @@ class Chunked(Local):
             return out
         tile_sum = _dot_directed if phi.form == "dot" else _radial_directed
         n, left, right = X.shape[0], *_arguments(phi, X, Y)
-        on_y, on_v = Factor.of(Y, None, n, phi.form == "radial"), Factor.of(V, None, n, False)
+        graded = Need.GRAD in need
+        on_y, on_v = (Factor.of(Y, None, n, phi.form == "radial"), Factor.of(V, None, n, False)) if graded else (None, None)
         along = None if phi.form == "dot" else (Y * V).sum(1)
         for rows, columns, P in products(left, right, self.tile):
             W = product(cut(X, rows), cut(V, columns))
             if along is not None:
                 W -= cut(along, columns)
-            factors = on_y.cut(columns), on_v.cut(columns)
+            factors = on_y and on_y.cut(columns), on_v and on_v.cut(columns)
             tile_sum(phi, P, W, cut(X, rows), *factors, _rows(out, rows), float(columns.start > 0))
         return out
 
@@ -111,23 +112,27 @@ def _radial(phi: Feature, R2: Tensor, X: Tensor, factor: Tensor | None, a: Tenso
         gather_about(out.grad, phi.profile(R2, 1), factor, X, 2.0, keep)
 
 
-def _dot_directed(phi: Feature, U: Tensor, W: Tensor, X: Tensor, on_y: Tensor, on_v: Tensor, out: Field, keep: float) -> None:
+def _dot_directed(
+    phi: Feature, U: Tensor, W: Tensor, X: Tensor, on_y: Tensor | None, on_v: Tensor | None, out: Field, keep: float
+) -> None:
     """W_ij = <x_i, v_j>: sum_j kappa' W, and its gradient sum_j kappa'' W y_j + kappa' v_j."""
     S = phi.profile(U.clone(), 1)
     if out.maybe_value is not None:
         add(out.value, S * W, None, keep)
-    if out.maybe_grad is not None:
+    if on_y is not None and on_v is not None:
         gather(out.grad, W.mul_(phi.profile(U, 2)), on_y, keep)
         gather(out.grad, S, on_v, 1.0)
 
 
-def _radial_directed(phi: Feature, R2: Tensor, D: Tensor, X: Tensor, on_y: Tensor, on_v: Tensor, out: Field, keep: float) -> None:
+def _radial_directed(
+    phi: Feature, R2: Tensor, D: Tensor, X: Tensor, on_y: Tensor | None, on_v: Tensor | None, out: Field, keep: float
+) -> None:
     """D_ij = <x_i - y_j, v_j>: sum_j -2 rho' D, and its gradient sum_j -4 rho'' D (x - y_j) - 2 rho' v_j."""
     R2.clamp_(min=0)
     S = phi.profile(R2.clone(), 1)
     if out.maybe_value is not None:
         add(out.value, S * D, torch.full_like(D[0], -2.0), keep)
-    if out.maybe_grad is not None:
+    if on_y is not None and on_v is not None:
         gather_about(out.grad, D.mul_(phi.profile(R2, 2)), on_y, X, -4.0, keep)
         gather(out.grad, S.mul_(-2.0), on_v, 1.0)
 

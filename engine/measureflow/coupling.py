@@ -47,7 +47,7 @@ class Linear(Potential):
         return result
 
     def reads(self, mu: Particles) -> bool:
-        return any(term is mu for _, term in self.terms)
+        return any(term.shares(mu) for _, term in self.terms)
 
 
 @final

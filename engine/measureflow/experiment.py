@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
     "observers": ["progress", "checkpoint", "curves"],
 }
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
-STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; 1 in place
+STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; in place perhaps 1
 
 
 @final
@@ -130,6 +130,8 @@ def _clashes(e: Experiment) -> Iterator[str]:
     players = {name: player.flows for name, player in e.measures.items()}
     yield from e.order.objections(players)
     yield from e.coupling.objections(players)
+    if e.in_place and not e.order.in_place:
+        yield f"in_place: order = {e.order.kind!r} looks at measures as they were before they moved; use order = 'sequential'"
     written = {"step": "every row", "seconds": "every row"}
     for i, probe in enumerate(e.metrics):
         mine = f"metrics.{i} ({probe.metric.kind})"
@@ -186,9 +188,9 @@ def footprint(e: Experiment) -> dict[str, tuple[int, int, int]]:
 
 
 def _copies(e: Experiment, name: str, size: int) -> int:
-    if size <= ROWS["cpu"] or not all(flow.local for flow in e.measures[name].flows):
-        return WORKING_COPIES
-    return STREAMED_COPIES - e.in_place
+    """Copies of a measure's points that exist at one time, at most."""
+    streamed = e.order.in_place and size > ROWS.get(device_of(e).type, size) and all(flow.local for flow in e.measures[name].flows)
+    return STREAMED_COPIES if streamed else WORKING_COPIES
 
 
 def _atoms(name: str, e: Experiment, sizes: Mapping[str, int]) -> int:

@@ -119,6 +119,10 @@ class Particles(Measure):
     def total(self) -> Float[Tensor, ""]:
         return self.mass.sum()
 
+    def shares(self, other: "Particles") -> bool:
+        """Whether the two keep their points in the same memory."""
+        return self.points.untyped_storage().data_ptr() == other.points.untyped_storage().data_ptr()
+
     def take(self, index: Tensor) -> "Particles":
         """The atoms at `index` (k,), marks included, as a measure of their own."""
         marks = {name: mark[index] for name, mark in self.marks.items()}

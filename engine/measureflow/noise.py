@@ -38,6 +38,10 @@ class Noise(ABC):
     def index_rows(self, rows: range, high: int, like: Tensor, draw: str) -> Int[Tensor, " rows"]:
         """Uniform integers in [0, high) for `rows`, on the device of `like`."""
 
+    def paired_rows(self, rows: range, width: int, like: Tensor, draw: str) -> Float[Tensor, "rows width"]:
+        """The normals of one half of antithetic pairs, which are read and never overwritten, so that they may be kept."""
+        return self.normal_rows(rows, width, like, draw)
+
     @final
     def normal(self, mu: Particles, draw: str = "") -> Float[Tensor, "M d"]:
         """A standard normal for every coordinate of every atom of `mu`."""
@@ -52,10 +56,10 @@ class Noise(ABC):
         first = range(min(mu.rows.start, half), min(mu.rows.stop, half))
         second = range(max(mu.rows.start, half) - half, max(mu.rows.stop, half) - half)
         if len(first) == len(second) == half:
-            plus = minus = self.normal_rows(first, mu.dim, mu.points, draw)
+            plus = minus = self.paired_rows(first, mu.dim, mu.points, draw)
         else:
-            plus = self.normal_rows(first, mu.dim, mu.points, draw)
-            minus = self.normal_rows(second, mu.dim, mu.points, draw)
+            plus = self.paired_rows(first, mu.dim, mu.points, draw)
+            minus = self.paired_rows(second, mu.dim, mu.points, draw)
         out = torch.empty_like(mu.points)
         out[: len(first)] = plus
         torch.neg(minus, out=out[len(first) :])

@@ -21,8 +21,8 @@ from measureflow.stream import streamed
 class Game:
     """Who plays: each moving measure's list of flows, in order, and the coupling that gives them their potentials.
 
-    With `in_place` a large measure that only local flows move overwrites its points, where nothing else reads them: a step
-    then needs little memory beside the state, and the system before it is lost.
+    `in_place` asks the scheme to let large measures that only local flows move overwrite their points, where nothing else
+    reads them: a step then needs little memory beside the state, and the system before it is lost.
     """
 
     players: Mapping[str, tuple[Flow, ...]]
@@ -40,12 +40,15 @@ class Game:
         noise = self.noise.at(name, system.step, position)
         return Context(name, position, self.players[name], system, noise, self.reducer)
 
-    def walk(self, name: str, system: System, h: float) -> Particles:
-        """Measure `name` after its whole list of flows, each with a potential bound to the measure as it then is."""
+    def walk(self, name: str, system: System, h: float, in_place: bool = False) -> Particles:
+        """Measure `name` after its whole list of flows, each with a potential bound to the measure as it then is.
+
+        With `in_place` its points in `system` may be overwritten: nobody may look at them again.
+        """
         mu = system[name]
         for position, flow in enumerate(self.players[name]):
             now = system.replace({name: mu})
-            mu = streamed(flow, mu, self.potential(name, now), h, self.context(name, position, now), self.in_place)
+            mu = streamed(flow, mu, self.potential(name, now), h, self.context(name, position, now), in_place)
         return mu
 
 
@@ -56,11 +59,13 @@ class Scheme(ABC):
     `kind`. Implement `advance(system, game, h)`: the system after one step, its clock unchanged. `game.walk(name, seen, h)`
     moves one measure through its whole list, with all potentials taken from the system it is shown; a scheme that needs
     other potentials walks the lists itself, with `game.potential` and `game.context`. Schemes keep no state: what one must
-    remember of the step before goes into the atoms' marks, and `marks(mu)` says how they start.
+    remember of the step before goes into the atoms' marks, and `marks(mu)` says how they start. A scheme in which nobody looks
+    at a measure as it was once it has moved may say `in_place = True` and pass `game.in_place` on to `game.walk`.
     """
 
     family: ClassVar[str] = "scheme"
     kind: ClassVar[str]
+    in_place: ClassVar[bool] = False
 
     def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
         """What this scheme cannot play, each as `measures.NAME.flows.I (kind): why`; asked before the run."""

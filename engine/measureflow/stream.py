@@ -24,7 +24,7 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
         return flow.step(mu, potential, h, context)
     context = attrs.evolve(context, noise=_Mirrored(context.noise))
     outs: dict[str, Tensor] = {}
-    if in_place and context.measure not in flow.reads and not potential.reads(mu) and _alone(mu, context):
+    if in_place and context.measure not in flow.reads and _alone(mu, context) and not potential.reads(mu):
         outs["points"] = mu.points
     for span in _mirrored(mu, rows):
         block = mu.block(span.start, span.stop)
@@ -42,16 +42,14 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
 
 
 def _parts(mu: Particles) -> dict[str, Tensor]:
-    """The tensors of a measure by name."""
+    """The tensors of a measure by name; the points last, since a new mark may be a view of the old ones."""
     marks = {f"marks.{name}": mark for name, mark in mu.marks.items()}
-    return {"points": mu.points, "sign": mu.sign, "log_mass": mu.log_mass, **marks}
+    return {**marks, "sign": mu.sign, "log_mass": mu.log_mass, "points": mu.points}
 
 
 def _alone(mu: Particles, context: Context) -> bool:
     """Whether no other measure keeps its points in the memory of this one's."""
-    memory = mu.points.untyped_storage().data_ptr()
-    others = (other for name, other in context.system.measures.items() if name != context.measure)
-    return all(other.points.untyped_storage().data_ptr() != memory for other in others)
+    return not any(other.shares(mu) for name, other in context.system.measures.items() if name != context.measure)
 
 
 def _mirrored(mu: Particles, rows: int) -> Iterator[slice]:
@@ -65,7 +63,7 @@ def _mirrored(mu: Particles, rows: int) -> Iterator[slice]:
 @final
 @attrs.define(eq=False)
 class _Mirrored(Noise):
-    """A noise that remembers the last rows of each draw of normals, for the block that mirrors them."""
+    """A noise that remembers the last rows drawn for antithetic pairs, for the block that mirrors them."""
 
     noise: Noise
     last: dict[tuple[str, int], tuple[range, Tensor]] = attrs.field(factory=dict)
@@ -74,6 +72,9 @@ class _Mirrored(Noise):
         return self.noise.at(*key)
 
     def normal_rows(self, rows: range, width: int, like: Tensor, draw: str) -> Tensor:
+        return self.noise.normal_rows(rows, width, like, draw)
+
+    def paired_rows(self, rows: range, width: int, like: Tensor, draw: str) -> Tensor:
         if not rows:
             return like.new_empty(0, width)
         known, normal = self.last.pop((draw, width), (range(0), like))

@@ -43,7 +43,7 @@ def candidates(request: Request) -> list[Candidate]:
     device = request.device.type
     tiles = TILES.get(device, TILES["cpu"])
     chunked = [Candidate(f"chunked, tiles of 2^{tile.bit_length() - 1}", Chunked(tile), tile) for tile in tiles]
-    fused = [] if request.form == "autograd" else _fused(request, device)
+    fused = _fused(request, device)
     usual = fused[0] if device == "cuda" and fused and request.form == "radial" and request.width <= NARROW else chunked[-2]
     there = [*chunked, *fused]
     return [usual, *(candidate for candidate in there if candidate is not usual)]
@@ -51,11 +51,16 @@ def candidates(request: Request) -> list[Candidate]:
 
 def _fused(request: Request, device: str) -> list[Candidate]:
     """Those that form no matrix; of KeOps' two schemes the one for this many outputs first."""
-    if device == "cuda":
+    if device == "cuda" and request.form != "autograd":
         schemes: tuple[Scheme, ...] = ("2D", "1D") if request.n_out < FEW_OUTPUTS else ("1D", "2D")
         return [Candidate(f"keops {scheme}", KeOps(scheme)) for scheme in schemes]
-    compiles = request.op == "sums" and request.dtype in (torch.float32, torch.float64) and not uncompiled()
-    return [Candidate("compiled", Compiled())] if compiles else []
+    return [Candidate("compiled", Compiled())] if compilable(request) and not uncompiled() else []
+
+
+def compilable(request: Request) -> bool:
+    """Whether these are sums that compiled loops do, where they are to be had."""
+    fits = request.op == "sums" and request.form != "autograd" and request.device.type == "cpu"
+    return fits and request.dtype in (torch.float32, torch.float64)
 
 
 def uncompiled() -> str | None:

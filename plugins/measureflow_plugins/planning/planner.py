@@ -13,7 +13,7 @@ import click
 import torch
 
 from measureflow.reduce import Local, Request
-from measureflow_plugins.planning.candidates import Candidate, candidates, uncompiled
+from measureflow_plugins.planning.candidates import Candidate, candidates, compilable, uncompiled
 from measureflow_plugins.planning.costs import Costs, read
 
 USES = 10_000  # steps over which the first use of a formula, which compiles it, is spread
@@ -44,24 +44,29 @@ class Planner:
 
     def plan(self, request: Request) -> Plan:
         """The candidate of least predicted time, the first use of its formula spread over 10,000 steps."""
-        usual, *others = candidates(request)
-        predicted = self.costs.predict(request, usual.name)
-        if predicted is None:
-            return Plan(usual, None, f"no {request.profile} sums of this kind in {self.where}: the usual choice{_missing()}")
-        timed = [(self._in_the_long_run(request, c), c) for c in others if self.costs.predict(request, c.name) is not None]
-        best, candidate = min(timed, key=lambda pair: pair[0], default=(predicted, usual))
-        if best * CLEAR >= predicted:
-            return Plan(usual, predicted, f"within {CLEAR:g} of the fastest of {len(timed) + 1} in {self.where}{_missing()}")
-        why = f"{predicted / best:.1f} times faster than {usual.name} in {self.where}{_missing()}"
-        return Plan(candidate, self.costs.predict(request, candidate.name), why)
+        there = candidates(request)
+        usual, lacking = there[0], _lacking(request)
+        times = {candidate: self._in_the_long_run(request, candidate) for candidate in there}
+        known = {candidate: seconds for candidate, seconds in times.items() if seconds is not None}
+        if usual not in known:
+            return Plan(usual, None, f"no {request.profile} sums of this kind in {self.where}: the usual choice{lacking}")
+        best = min(known, key=lambda candidate: known[candidate])
+        gain = known[usual] / known[best]
+        if gain <= CLEAR:
+            why = f"within {CLEAR:g} of the fastest of {len(known)} in {self.where}{lacking}"
+            return Plan(usual, self.costs.predict(request, usual.name), why)
+        why = f"{gain:.1f} times faster than {usual.name} in {self.where}{lacking}"
+        return Plan(best, self.costs.predict(request, best.name), why)
 
-    def _in_the_long_run(self, request: Request, candidate: Candidate) -> float:
+    def _in_the_long_run(self, request: Request, candidate: Candidate) -> float | None:
         predicted = self.costs.predict(request, candidate.name)
-        return (predicted or 0.0) + self.costs.first.get(candidate.name, 0.0) / USES
+        return None if predicted is None else predicted + self.costs.first.get(candidate.name, 0.0) / USES
 
 
-def _missing() -> str:
-    return f"; {lacking}" if (lacking := uncompiled()) else ""
+def _lacking(request: Request) -> str:
+    """What keeps the compiled loops from being a candidate for sums that they could do."""
+    lacking = uncompiled() if compilable(request) else None
+    return f"; {lacking}" if lacking else ""
 
 
 @functools.cache

@@ -21,7 +21,7 @@ class Traced:
     """A number that depends on u, with the operations of tensors and of KeOps' LazyTensors, each of which gives another.
 
     `name` is an instruction and `of` its operands, "u" is the argument and "constant" has a number. Raises AttributeError, which
-    lists what is known, for another operation, and TypeError for an operand that is neither a number nor of this kind.
+    lists what is known, for another operation, and TypeError for a comparison, a branch or an operand that is no number.
     """
 
     name: str
@@ -61,6 +61,14 @@ class Traced:
         if isinstance(exponent, int) and 1 <= exponent <= 8:
             return functools.reduce(operator.mul, [self] * exponent)
         return Traced("pow", (self, _operand(exponent)))
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("a comparison is not known; sign, relu and clamp are")
+
+    def __bool__(self) -> bool:
+        raise TypeError("a formula that branches cannot be recorded; sign, relu and clamp can")
 
     def atan2(self, other: Any) -> "Traced":
         return Traced("atan2", (self, _operand(other)))

@@ -14,8 +14,9 @@ class Sequential(Scheme):
     """Measures move in the order of the config; each sees those before it as they now are (the authors' program)."""
 
     kind: ClassVar[str] = "sequential"
+    in_place: ClassVar[bool] = True
 
     def advance(self, system: System, game: Game, h: float) -> System:
         for name in game.players:
-            system = system.replace({name: game.walk(name, system, h)})
+            system = system.replace({name: game.walk(name, system, h, game.in_place)})
         return system
