@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from measureflow_plugins.commands.timing import alternating
+from measureflow_plugins.planning.clock import alternating
 
 CPU = torch.device("cpu")
 Work = Callable[[], object]

@@ -18,7 +18,8 @@ from measureflow.environment import environment
 from measureflow.experiment import device_of, reducer_of
 from measureflow.files import write
 from measureflow.plugins import Registry
-from measureflow_plugins.commands.timing import alternating, exponent, pairs, resized, through, timed
+from measureflow_plugins.commands.timing import exponent, pairs, resized, through
+from measureflow_plugins.planning.clock import alternating, timed
 
 Row = dict[str, float | int | str]
 FIGURES = ("reducer", "ms", "fastest_ms", "first_ms", "pairs", "pairs_per_second", "ratio")

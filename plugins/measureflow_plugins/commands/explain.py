@@ -16,8 +16,9 @@ from measureflow.feature import Feature
 from measureflow.plugins import Registry
 from measureflow.reduce import Local, Request, Served, Work
 from measureflow_plugins.commands.peak import Peak
-from measureflow_plugins.commands.timing import through, timed
+from measureflow_plugins.commands.timing import through
 from measureflow_plugins.planning.candidates import Candidate, candidates
+from measureflow_plugins.planning.clock import timed
 from measureflow_plugins.planning.costs import what
 from measureflow_plugins.planning.planner import planner
 

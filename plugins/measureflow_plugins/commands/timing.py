@@ -2,8 +2,7 @@
 
 import math
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import torch
@@ -53,24 +52,6 @@ def pairs(simulation: Simulation, system: System) -> int:
 
     advance(through(auto(pick), simulation), system)
     return sum(asked)
-
-
-def alternating(works: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[list[float]]:
-    """Seconds of each work in each of `rounds`, in turn, so that a machine whose speed drifts treats them alike."""
-    times: list[list[float]] = [[] for _ in works]
-    for _ in range(rounds):
-        for work, taken in zip(works, times, strict=True):
-            taken.append(timed(work, device))
-    return times
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds until `work` is done on the device."""
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:

@@ -11,11 +11,11 @@ from torch import Tensor
 from measureflow.feature import Feature
 from measureflow.measure import Need
 from measureflow.reduce import Local, Op, Request, request
-from measureflow_plugins.commands.timing import alternating
 from measureflow_plugins.features.arc_cosine import ArcCosine
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.planning.candidates import candidates
+from measureflow_plugins.planning.clock import alternating
 from measureflow_plugins.planning.costs import Row, what
 
 ROUNDS = 3
