@@ -41,13 +41,7 @@ def _as_os_error() -> Iterator[None]:
 
 def _parts(mu: Particles) -> dict[str, torch.Tensor]:
     """The tensors of a measure; one that is broadcast is stored as its one value."""
-    parts = {
-        "points": mu.points,
-        "sign": mu.sign,
-        "log_mass": mu.log_mass,
-        **{f"marks.{k}": v for k, v in mu.marks.items()},
-    }
-    once = {k: v[:1] if v.ndim and v.stride(0) == 0 else v for k, v in parts.items()}
+    once = {k: v[:1] if v.ndim and v.stride(0) == 0 else v for k, v in mu.tensors.items()}
     return {k: v.detach().cpu().contiguous() for k, v in once.items()}
 
 

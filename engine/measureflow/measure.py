@@ -119,6 +119,12 @@ class Particles(Measure):
     def total(self) -> Float[Tensor, ""]:
         return self.mass.sum()
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor (M, ...) by name, marks as `marks.NAME`; the points last."""
+        marks = {f"marks.{name}": mark for name, mark in self.marks.items()}
+        return {**marks, "sign": self.sign, "log_mass": self.log_mass, "points": self.points}
+
     def shares(self, other: "Particles") -> bool:
         """Whether the two keep their points in the same memory."""
         return self.points.untyped_storage().data_ptr() == other.points.untyped_storage().data_ptr()

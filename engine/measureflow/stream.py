@@ -1,4 +1,4 @@
-"""A local flow taken block by block, so that what it needs besides the measure stays small and in cache."""
+"""A local flow taken block by block, so that what it needs besides the measure stays small."""
 
 from collections.abc import Iterator
 from typing import final
@@ -28,10 +28,10 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
         outs["points"] = mu.points
     for span in _mirrored(mu, rows):
         block = mu.block(span.start, span.stop)
-        before, after = _parts(block), _parts(flow.step(block, potential, h, context))
-        for name, part in after.items():
+        before, after = block.tensors, flow.step(block, potential, h, context).tensors
+        for name, part in after.items():  # the points last: a new mark may be a view of the old ones
             if name not in outs and part is not before.get(name):
-                outs[name] = part.new_empty(mu.size, *part.shape[1:]) if span.start == 0 else _parts(mu)[name].clone()
+                outs[name] = part.new_empty(mu.size, *part.shape[1:]) if span.start == 0 else mu.tensors[name].clone()
             if name in outs and outs[name][span].data_ptr() != part.data_ptr():
                 outs[name][span] = part
     if not outs:
@@ -39,12 +39,6 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
     marks = {name[6:]: out for name, out in outs.items() if name.startswith("marks.")}
     fields = {name: out for name, out in outs.items() if not name.startswith("marks.")}
     return mu.replace(**fields, marks={**mu.marks, **marks})
-
-
-def _parts(mu: Particles) -> dict[str, Tensor]:
-    """The tensors of a measure by name; the points last, since a new mark may be a view of the old ones."""
-    marks = {f"marks.{name}": mark for name, mark in mu.marks.items()}
-    return {**marks, "sign": mu.sign, "log_mass": mu.log_mass, "points": mu.points}
 
 
 def _alone(mu: Particles, context: Context) -> bool:

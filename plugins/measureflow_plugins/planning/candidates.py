@@ -10,7 +10,7 @@ from measureflow.chunked import Chunked
 from measureflow.keops import FEW_OUTPUTS, KeOps, Scheme
 from measureflow.measure import Need
 from measureflow.reduce import Local, Request
-from measureflow_plugins.reducers.compiled import Compiled
+from measureflow_plugins.reducers.compiled import Compiled, unfit
 from measureflow_plugins.reducers.threads import openmp
 
 TILES = {"cpu": (2**18, 2**20, 2**21), "cuda": (2**22, 2**25, 2**27)}
@@ -59,8 +59,7 @@ def _fused(request: Request, device: str) -> list[Candidate]:
 
 def compilable(request: Request) -> bool:
     """Whether these are sums that compiled loops do, where they are to be had."""
-    fits = request.op == "sums" and request.form != "autograd" and request.device.type == "cpu"
-    return fits and request.dtype in (torch.float32, torch.float64)
+    return request.form != "autograd" and not unfit(request)
 
 
 def uncompiled() -> str | None:

@@ -33,6 +33,10 @@ class Row:
     width: int
     seconds: float
 
+    @classmethod
+    def of(cls, request: Request, candidate: str, seconds: float) -> "Row":
+        return cls(*_key(request), candidate, request.n_out, request.n_in, request.width, seconds)
+
 
 @final
 @attrs.frozen(eq=False)
@@ -68,7 +72,7 @@ def what(request: Request) -> str:
     return f"{request.op} {request.need.name}"
 
 
-def _key(request: Request) -> Key:
+def _key(request: Request) -> tuple[str, str, str, str]:
     return request.device.type, str(request.dtype).removeprefix("torch."), request.profile, what(request)
 
 

@@ -16,7 +16,7 @@ from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.planning.candidates import candidates
 from measureflow_plugins.planning.clock import alternating
-from measureflow_plugins.planning.costs import Row, what
+from measureflow_plugins.planning.costs import Row
 
 ROUNDS = 3
 TALL = [(300, 64, 3), (2_000, 64, 15), (20_000, 8, 15), (20_000, 64, 3), (20_000, 64, 15), (20_000, 64, 100), (200_000, 16, 3),
@@ -90,9 +90,8 @@ def measured(work: Work, device: torch.device, rounds: int = ROUNDS) -> Iterator
     calls = [Call(c.reducer, work, X, Y, V) for c in there]
     firsts = [taken for (taken,) in alternating(calls, 1, device)]
     times = alternating(calls, rounds, device)
-    key = (asked.device.type, str(asked.dtype).removeprefix("torch."), asked.profile, what(asked))
     for candidate, first, taken in zip(there, firsts, times, strict=True):
-        yield Row(*key, candidate.name, asked.n_out, asked.n_in, asked.width, min(taken)), first
+        yield Row.of(asked, candidate.name, min(taken)), first
 
 
 def _points(rows: int, work: Work, device: torch.device, seed: int) -> Tensor:

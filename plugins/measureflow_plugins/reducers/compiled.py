@@ -32,14 +32,10 @@ class Compiled(Local):
 
     def declines(self, phi: Feature, request: Request) -> str | None:
         """Why such sums are left to `Chunked`; None where they are compiled."""
-        if request.op != "sums":
-            return f"{request.op} sums have no compiled loop; values and gradients have"
         if phi.form == "autograd":
             return f"{phi.kind} is a torch function, which only torch can differentiate"
-        if request.device.type != "cpu":
-            return f"the points are on {request.device}, and loops are compiled for the CPU"
-        if request.dtype not in DTYPES:
-            return f"the points are in {request.dtype}, and loops are compiled in {', '.join(map(str, DTYPES))}"
+        if why := unfit(request):
+            return why
         if openmp() is None:
             return "this build of torch has no OpenMP, whose threads the loops run on"
         return next((why for why in _recorded(phi, request.need) if isinstance(why, str)), None)
@@ -56,6 +52,17 @@ class Compiled(Local):
 
     def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
         return Chunked().vector_sums(phi, X, Y, V)
+
+
+def unfit(request: Request) -> str | None:
+    """Why there are no compiled loops for such sums, whatever the profile; None where there are."""
+    if request.op != "sums":
+        return f"{request.op} sums have no compiled loop; values and gradients have"
+    if request.device.type != "cpu":
+        return f"the points are on {request.device}, and loops are compiled for the CPU"
+    if request.dtype not in DTYPES:
+        return f"the points are in {request.dtype}, and loops are compiled in {', '.join(map(str, DTYPES))}"
+    return None
 
 
 def _recorded(phi: Feature, need: Need) -> list[Any]:
