@@ -107,6 +107,7 @@ def test_the_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
     (tmp_path / "docs").symlink_to(DOCS)
     (tmp_path / "points.csv").write_text(POINTS)
