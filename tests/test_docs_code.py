@@ -17,10 +17,12 @@ import attrs
 import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
+from sybil.example import SybilFailure
 from sybil.parsers.myst import CodeBlockParser
 
 from measureflow import config
 from measureflow.cli import main
+from measureflow.errors import ConfigError
 from measureflow.experiment import from_tables
 from measureflow.plugins import load
 
@@ -103,9 +105,7 @@ def comment(example: Example, key: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_the_page_runs(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
@@ -135,9 +135,9 @@ def test_what_a_page_says_wrongly_is_noticed(
 
     wrong = {
         "```python\n1 / 0\n```\n": ZeroDivisionError,
-        '```toml\n[coupling]\nkind = "nothing"\n```\n': Exception,
+        '```toml\n[coupling]\nkind = "nothing"\n```\n': ConfigError,
         "```sh\nmeasureflow check nowhere.toml\n```\n": AssertionError,
-        "```python\nprint(2)\n```\n\n```text\n3\n```\n": Exception,
+        "```python\nprint(2)\n```\n\n```text\n3\n```\n": SybilFailure,
     }
     for text, error in wrong.items():
         (tmp_path / str(len(text))).mkdir()
