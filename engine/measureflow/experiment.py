@@ -30,7 +30,7 @@ from measureflow.stream import ROWS
 DEFAULTS: Mapping[str, Any] = {
     "order": "sequential",
     "reducer": "auto",
-    "observers": ["progress", "checkpoint", "curves"],
+    "observers": ["progress", "checkpoint", "curves", "snapshots"],
 }
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
 STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; in place perhaps 1

@@ -11,6 +11,7 @@ from measureflow.coupling import Potential
 from measureflow.measure import Particles, System
 from measureflow.noise import Noise
 from measureflow.reduce import Reducer
+from measureflow.schedule import Schedule
 
 
 class Flow(ABC):
@@ -42,6 +43,14 @@ class Flow(ABC):
     def reads(self) -> tuple[str, ...]:
         """Names of the measures that `context.take` is used on."""
         return ()
+
+    def pace(self, step: int) -> float:
+        """How much time of its own passes in the flow per unit of h: its `rate`, where it has one, else 0.
+
+        Say otherwise where `rate` is not that: comparisons between runs read a measure's own time off it.
+        """
+        rate = getattr(self, "rate", None)
+        return rate(step) if isinstance(rate, Schedule) else 0.0
 
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         """The marks (M, ...) that this flow needs on the atoms of `mu`, as they start; also for atoms that are replaced."""

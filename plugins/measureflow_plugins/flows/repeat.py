@@ -36,6 +36,9 @@ class Repeat(Flow):
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         return self.flow.marks(mu, noise)
 
+    def pace(self, step: int) -> float:
+        return self.times * self.flow.pace(step)
+
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         for turn in range(self.times):
             system = context.system.replace({context.measure: mu})

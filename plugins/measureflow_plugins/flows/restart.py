@@ -43,6 +43,9 @@ class Restart(Flow):
     def reads(self) -> tuple[str, ...]:
         return (self.data,)
 
+    def pace(self, step: int) -> float:
+        return 0.0  # a jump takes no time
+
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         if h == 0:
             return mu
