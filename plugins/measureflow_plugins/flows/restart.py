@@ -43,6 +43,10 @@ class Restart(Flow):
     def reads(self) -> tuple[str, ...]:
         return (self.data,)
 
+    @property
+    def once(self) -> bool:
+        return self.rate.range == (0.0, 0.0)
+
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         if h == 0:
             return mu
