@@ -6,7 +6,7 @@ far as they can; `seeds` such pairs give a mean and its standard error.
 - step: Euler's weak error is C h, so v(h) - v(h/2) is half of it, and the bias of v(h) is twice the mean difference.
 - atoms: a bias b/N gives v(N) - v(2N) = b/2N in the mean: twice it, again. The first N of the 2N atoms are those of the run with
   N, so that the difference has half the variance of v(N): sqrt(2) times its standard deviation is the spread of v(N).
-- data: the standard deviation of v over resamples of the data, within a seed.
+- data and test set: the standard deviation of v over resamples of them, within a seed.
 """
 
 import math
@@ -66,7 +66,7 @@ def of_atoms(part: str, differences: Sequence[float]) -> Estimate:
     return attrs.evolve(of_step(differences, part), spread=spread, spread_error=spread / math.sqrt(2 * (len(differences) - 1)))
 
 
-def of_data(values: Sequence[Sequence[float]], part: str = "data") -> Estimate:
+def of_data(values: Sequence[Sequence[float]], part: str) -> Estimate:
     """From v on each resample of the data, one list for each seed."""
     spread = math.sqrt(statistics.fmean(statistics.variance(each) for each in values))
     freedom = sum(len(each) - 1 for each in values)

@@ -1,7 +1,8 @@
 """Runs side by side, seed after seed, and the estimates of every metric."""
 
+import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import attrs
@@ -11,9 +12,7 @@ from measureflow.observe import Row
 from measureflow.plugins import Registry
 from measureflow_plugins.meter.estimates import Estimate, of_atoms, of_data, of_step
 from measureflow_plugins.meter.report import Metered
-from measureflow_plugins.meter.runs import BASE, DATA, STEP, Run, last, runs
-
-Rows = Mapping[str, Sequence[Row]]  # the last rows of one seed's runs, by part
+from measureflow_plugins.meter.runs import BASE, DATA, STEP, TEST, Rows, Run, ended, runs
 
 
 @final
@@ -32,7 +31,7 @@ def plan(e: Experiment, seeds: int, resamples: int) -> list[list[Run]]:
 
 
 def cost(planned: Sequence[Sequence[Run]]) -> Cost:
-    """The half steps of a run with half the step count as steps; it and one with twice the atoms count as the work of two."""
+    """Half steps count as steps; a run with half the step, or twice the atoms, counts as the work of two."""
     every = [one for seed in planned for one in seed]
     steps = sum(one.experiment.steps * (one.work if one.part == STEP else 1) for one in every)
     return Cost(len(every), steps, sum(one.work for one in every))
@@ -44,9 +43,11 @@ def metered(planned: Sequence[Sequence[Run]], registry: Registry, where: str, ti
 
 
 def _rows(seed: Sequence[Run], registry: Registry, where: str, tick: Callable[[int], object]) -> Rows:
+    """The last rows of one seed's runs."""
     rows: dict[str, list[Row]] = {}
     for one in seed:
-        rows.setdefault(one.part, []).append(last(one, registry, where, lambda work=one.work: tick(work)))
+        for part, found in ended(one, registry, where, functools.partial(tick, one.work)).items():
+            rows.setdefault(part, []).extend(found)
     return rows
 
 
@@ -62,7 +63,7 @@ def _metric(name: str, seeds: Sequence[Rows]) -> Metered:
 
 
 def _part(part: str, name: str, seeds: Sequence[Rows]) -> Estimate:
-    if part == DATA:
-        return of_data([[row[name] for row in rows[DATA]] for rows in seeds])
+    if part in (DATA, TEST):
+        return of_data([[row[name] for row in rows[part]] for rows in seeds], part)
     differences = [rows[BASE][0][name] - rows[part][0][name] for rows in seeds]
     return of_step(differences) if part == STEP else of_atoms(part, differences)

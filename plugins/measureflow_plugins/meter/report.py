@@ -22,8 +22,10 @@ class Metered:
 
     @property
     def line(self) -> str:
-        """`kl = 0.0123 +- 0.0004 (step) +- 0.0002 (nu)`, what is below the noise said so."""
-        return " ".join([f"{self.name} = {self.value:.4g}", *(f"+- {_said(part)}" for part in self.parts)])
+        """`kl = 0.0123 +- 0.0004 (step) +- 0.0002 (nu); bias of gamma below noise +- 0.0001`."""
+        seen = [f"+- {part.amount:.2g} ({part.part})" for part in self.parts if part.amount]
+        unseen = [f"; {_unseen(part)}" for part in self.parts if not part.amount or (part.bias is not None and not part.resolved)]
+        return " ".join([f"{self.name} = {self.value:.4g}", *seen]) + "".join(unseen)
 
     @property
     def json(self) -> dict[str, Any]:
@@ -43,13 +45,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _said(e: Estimate) -> str:
+def _unseen(e: Estimate) -> str:
     if e.unchanged:
-        return f"0 ({e.part}, nothing changed)"
-    if e.bias is None or e.resolved:
-        return f"{e.amount:.2g} ({e.part})"
-    below = f"bias below noise +- {e.noise:.2g}"
-    return f"{e.amount:.2g} ({e.part}, {below})" if e.spread is not None else f"0 ({e.part}, {below})"
+        return f"{e.part}: nothing changed"
+    return f"{e.part if e.spread is None else f'bias of {e.part}'} below noise +- {e.noise:.2g}"
 
 
 def table(found: Sequence[Metered], title: str) -> Table:

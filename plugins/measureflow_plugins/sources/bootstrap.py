@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import attrs
-from torch import Tensor
 
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError, unknown
 from measureflow.measure import Particles
+from measureflow.noise import Noise
 from measureflow.schedule import within
 from measureflow.source import Setting, Source, World
 
@@ -36,12 +36,11 @@ class Bootstrap(Source):
         world = self.of.world(setting)
         if "data" not in world.measures:
             raise MeasureflowError(f"data (bootstrap): {unknown('measure', 'data', world.measures)}; use its source by itself")
-        data = world.measures["data"]
-        index = setting.noise.at("bootstrap", self.resample).index_rows(data.rows, data.size, data.points, "who")
-        return attrs.evolve(world, measures={**world.measures, "data": _taken(data, index)})
+        data = resampled(world.measures["data"], setting.noise.at("bootstrap", self.resample))
+        return attrs.evolve(world, measures={**world.measures, "data": data})
 
 
-def _taken(mu: Particles, index: Tensor) -> Particles:
-    """The atoms at `index`; equal masses stay stored once."""
-    some = mu.take(index)
+def resampled(mu: Particles, noise: Noise) -> Particles:
+    """As many atoms of `mu`, drawn with replacement; equal masses stay stored once."""
+    some = mu.take(noise.index_rows(mu.rows, mu.size, mu.points, "who"))
     return some.replace(sign=mu.sign, log_mass=mu.log_mass) if mu.equal else some
