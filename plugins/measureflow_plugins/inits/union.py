@@ -1,7 +1,7 @@
 """A start with more atoms than another: that one, several times over."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, final
 
 import attrs
@@ -45,13 +45,16 @@ class Union(Init):
 def joined(parts: Sequence[Particles]) -> Particles:
     """The mean of measures with the same marks, its atoms those of all; equal masses stay stored once."""
     points = torch.cat([part.points for part in parts])
-    sign, log_mass = _mass([part.sign for part in parts], parts), _mass([part.log_mass for part in parts], parts)
+    shift = math.log(len(parts))
+    sign, log_mass = (part.sign for part in parts), (part.log_mass for part in parts)
     marks = {name: torch.cat([part.marks[name] for part in parts]) for name in parts[0].marks}
-    return Particles(points, sign, log_mass - math.log(len(parts)), parts[0].domain, marks)
+    return Particles(points, _one_after_another(sign, 0.0), _one_after_another(log_mass, shift), parts[0].domain, marks)
 
 
-def _mass(values: Sequence[Tensor], parts: Sequence[Particles]) -> Tensor:
-    one = values[0][:1]
-    if all(part.equal and torch.equal(value[:1], one) for part, value in zip(parts, values, strict=True)):
-        return one.expand(sum(part.size for part in parts))
-    return torch.cat(list(values))
+def _one_after_another(parts: Iterable[Tensor], shift: float) -> Tensor:
+    """The parts (M,) less a shift as one tensor, broadcast where they all repeat one number."""
+    each = list(parts)
+    one = each[0][:1]
+    if all(part.stride(0) == 0 and torch.equal(part[:1], one) for part in each):
+        return (one - shift).expand(sum(part.shape[0] for part in each))
+    return torch.cat(each) - shift

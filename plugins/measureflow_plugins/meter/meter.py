@@ -58,7 +58,8 @@ def held(seeds: Sequence[Rows]) -> list[Metered]:
 
 def _metric(name: str, seeds: Sequence[Rows]) -> Metered:
     values = [rows[BASE][0][name] for rows in seeds]
-    parts = tuple(_part(part, name, seeds) for part in seeds[0] if part != BASE)
+    order = sorted(seeds[0], key=lambda part: part == TEST)
+    parts = tuple(_part(part, name, seeds) for part in order if part != BASE)
     return Metered(name, statistics.fmean(values), statistics.stdev(values), parts)
 
 
