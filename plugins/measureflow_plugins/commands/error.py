@@ -42,7 +42,7 @@ def error(registry: Registry, file: Path, settings: tuple[str, ...], seeds: int,
         err=True,
     )
     found = _shown(experiment, work.work, lambda tick: metered(planned, registry, str(file), tick))
-    Console().print(table(found, f"{experiment.name} at step {experiment.steps}: h, N and the data held against others"))
+    Console().print(table(found, f"{experiment.name} at step {experiment.steps}"))
     for each in found:
         click.echo(each.line)
     if into:
