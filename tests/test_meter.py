@@ -5,7 +5,10 @@ Tolerances are 5 standard errors of what is estimated, computed from the closed 
 
 import json
 import math
+import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import attrs
@@ -15,7 +18,7 @@ from small import Shell
 from torch import Tensor
 
 from measureflow.chunked import Chunked
-from measureflow.errors import MeasureflowError
+from measureflow.errors import MeasureflowError, NonFiniteError
 from measureflow.experiment import Experiment, build, from_tables
 from measureflow.flow import Flow, marked
 from measureflow.measure import Particles, System
@@ -43,6 +46,7 @@ from measureflow_plugins.schemes.simultaneous import Simultaneous
 from measureflow_plugins.schemes.substeps import Substeps
 from measureflow_plugins.sources.bootstrap import resampled
 
+ROOT = Path(__file__).resolve().parents[1]
 LIKE = torch.empty(0, dtype=torch.float64)
 SIMPLE = {
     "name": "simple", "steps": 8, "step": 0.1, "dtype": "float64", "reducer": "chunked", "observers": [],
@@ -341,6 +345,24 @@ def test_the_command_says_its_cost_first_and_writes_every_number(shell: Shell) -
     assert kl["line"] in said.out.splitlines()
     assert kl["line"].startswith(f"kl = {kl['value']:.4g} +- ")
     assert "test: nothing changed" in told["metrics"]["tv"]["line"]
+
+
+def test_the_docs_command_runs(shell: Shell) -> None:
+    (command,) = re.findall(r"^measureflow (error .*)$", (ROOT / "docs" / "error-meter.md").read_text(), re.MULTILINE)
+    name, file, *rest = shlex.split(command)
+    small = [part for setting in ("steps=2", "data.train=100", "data.test=50") for part in ("--set", setting)]
+    said = shell(name, ROOT / file, *rest, *small, "--seeds", 2, "--resamples", 2)
+    assert said.code == 0, said.err
+    assert re.search(r"^kl = [\d.]+ \+- ", said.out, re.MULTILINE)
+
+
+def test_a_step_in_parts_that_fails_names_its_flow(registry: Registry) -> None:
+    order = {"kind": "substeps", "parts": 2}
+    flows = [{"kind": "restart", "every": 1}, {"kind": "langevin", "rate": 1e18, "temperature": 0.0}]
+    changes = {"steps": 1, "step": 100.0, "dtype": "float32", "measures": {"nu": {"init": "data", "flows": flows}}}
+    built = build(simple(registry, Power(), order=order, **changes), registry)  # the second half overflows, if nobody restarts
+    with pytest.raises(NonFiniteError, match=r"measures\.nu\.flows\.1"):
+        list(run(built.simulation, built.system, 1))
 
 
 def test_what_it_costs_is_what_it_does(registry: Registry) -> None:
