@@ -33,6 +33,10 @@ class Repeat(Flow):
     def reads(self) -> tuple[str, ...]:
         return self.flow.reads
 
+    @property
+    def once(self) -> bool:
+        return self.flow.once
+
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         return self.flow.marks(mu, noise)
 

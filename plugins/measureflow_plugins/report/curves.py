@@ -1,5 +1,6 @@
 """The curves of a report: every metric a panel, every run a line, any clock below."""
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ COLUMNS, HEIGHT = 3, 290
 GAP_X, GAP_Y = 0.07, 90  # between panels: a share of the width, pixels of the height
 
 
-def panels(runs: Sequence[Run]) -> list[str]:
-    """The metrics of all runs, those that are a part of another one (`nll.error`) last."""
-    return sorted(dict.fromkeys(metric for run in runs for metric in run.metrics), key=lambda metric: "." in metric)
+def panels(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """The metrics of all runs, and apart those that are a part of another one, as `nll.error` is of `nll`."""
+    found = dict.fromkeys(metric for run in runs for metric in run.metrics)
+    parts = [metric for metric in found if "." in metric and metric.split(".")[0] in found]
+    return [metric for metric in found if metric not in parts], parts
 
 
 def figure(runs: Sequence[Run], labels: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
@@ -41,8 +44,8 @@ def figure(runs: Sequence[Run], labels: Sequence[str], metrics: Sequence[str]) -
                 continue
             steps, values = run.series(metric)
             positive &= bool((values > 0).all())
-            new = not any(trace["name"] == label for trace in traces)
-            line = {"name": label, "legendgroup": label, "showlegend": new, "line": {"color": colour, "width": 2}}
+            new = not any(trace["legendgroup"] == label for trace in traces)
+            line = {"name": html.escape(label), "legendgroup": label, "showlegend": new, "line": {"color": colour, "width": 2}}
             mode = {"type": "scatter", "mode": "lines" if len(values) > 1 else "markers"}
             traces.append({**mode, **line, "y": values.tolist(), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
             clocks.append({name: x.tolist() for name, x in cheap_clocks(run, steps).items()})
@@ -73,4 +76,4 @@ def _axes(i: int, suffix: str, rows: int, log: bool) -> dict[str, Any]:
 
 def _title(text: str, suffix: str) -> dict[str, Any]:
     place = {"xref": f"x{suffix} domain", "yref": f"y{suffix} domain", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
-    return {"text": f"<b>{text}</b>", "showarrow": False, **place}
+    return {"text": f"<b>{html.escape(text)}</b>", "showarrow": False, **place}

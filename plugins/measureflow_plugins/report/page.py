@@ -19,12 +19,11 @@ def page(runs: Sequence[Run], registry: Registry) -> str:
     from plotly.offline import get_plotlyjs
 
     names = labels(runs)
-    metrics = panels(runs)
-    main, parts = [m for m in metrics if "." not in m], [m for m in metrics if "." in m]
+    main, parts = panels(runs)
     return _template().render(
         title=", ".join(dict.fromkeys(run.experiment.name for run in runs)),
         runs=[_about(run, name, colour) for run, name, colour in zip(runs, names, COLOURS * len(runs), strict=False)],
-        metrics=metrics,
+        metrics=main + parts,
         figures={"main": figure(runs, names, main), "parts": figure(runs, names, parts) if parts else None},
         replays=[{"name": name, "replay": replay(run, registry)} for run, name in zip(runs, names, strict=True)],
         bibtex="\n\n".join(dict.fromkeys(entry for run in runs for entry in cited(run.experiment))),
