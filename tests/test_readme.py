@@ -94,6 +94,7 @@ def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         "run": [part for setting in SMALL for part in ("--set", setting)],
         "resume": ["--steps", "4"],
         "bench": ["--rounds", "1"],
+        "sweep": [part for setting in (*SMALL, "sweep.seeds=2", "sweep.grid={}") for part in ("--set", setting)],
         "tune": ["--every", "500", "--out", "costs.json"],
     }
     shown = {}
