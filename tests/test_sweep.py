@@ -266,14 +266,19 @@ def test_ctrl_c_stops_the_members_and_says_how_to_go_on(shell: Shell) -> None:
     assert str(Path("s/seed=0").absolute()) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
 
 
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.toml")), ids=lambda path: path.name)
 def test_the_files_in_docs_are_what_their_commands_read(path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = config.read(path)
     (command,) = {"sweep", "search"} & tables.keys()
     assert path.read_text().startswith("# ")
     monkeypatch.setattr("measureflow_plugins.commands.sweep.run_all", lambda *_: [])
-    if command == "sweep":
-        done(shell("sweep", path, "--out", "s"))
+    monkeypatch.setattr("measureflow_plugins.commands.search.run_all", interrupted)
+    said = shell(command, path, "--out", "s", *(("--metric", "kl") if command == "search" else ()))
+    assert said.code == (130 if command == "search" else 0), said
 
 
 def test_threads_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

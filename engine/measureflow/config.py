@@ -1,5 +1,6 @@
 """TOML <-> attrs: component classes are the config classes, and every problem is reported at once, with its path."""
 
+import functools
 import inspect
 import math
 import tomllib
@@ -55,6 +56,11 @@ def change(raw: Raw, path: str, value: Any) -> Raw:
     """`raw` with the value at a dotted path changed; raises MeasureflowError where the path leads nowhere."""
     changed: Raw = _changed(raw, path.split("."), value)
     return changed
+
+
+def changes(raw: Raw, settings: Mapping[str, Any]) -> Raw:
+    """`raw` with the values at dotted paths changed, one after another; raises MeasureflowError as `change` does."""
+    return functools.reduce(lambda tables, setting: change(tables, *setting), settings.items(), raw)
 
 
 def _changed(node: Any, keys: Sequence[str], value: Any) -> Any:

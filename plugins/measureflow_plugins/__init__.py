@@ -11,6 +11,7 @@ from measureflow.plugins import components_in, hookimpl
 from measureflow.reduce import Local, Request
 from measureflow_plugins.commands.bench import bench
 from measureflow_plugins.commands.explain import explain
+from measureflow_plugins.commands.search import search
 from measureflow_plugins.commands.sweep import sweep
 from measureflow_plugins.commands.tune import tune
 from measureflow_plugins.planning.planner import planner
@@ -30,5 +31,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, explain, sweep, tune):
+    for command in (bench, explain, search, sweep, tune):
         cli.add_command(command)

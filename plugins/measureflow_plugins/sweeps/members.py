@@ -42,8 +42,7 @@ class Member:
     @classmethod
     def of(cls, name: str, tables: Raw, settings: Mapping[str, Any]) -> "Member":
         """The member whose tables are `tables` with the values at dotted paths changed."""
-        changed = functools.reduce(lambda raw, setting: config.change(raw, *setting), settings.items(), tables)
-        return cls(name, changed, settings)
+        return cls(name, config.changes(tables, settings), settings)
 
 
 @final

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -55,10 +57,14 @@ def table(outcomes: Sequence[Outcome], title: str) -> Table:
     metrics = list(dict.fromkeys(name for each in outcomes for name in each.metrics))
     shown = Table(*ends(paths).values(), "status", "s", *metrics, title=title)
     for each in outcomes:
-        settings = [str(each.settings.get(path, "")) for path in paths]
+        settings = [_cell(each.settings.get(path, "")) for path in paths]
         numbers = [f"{each.metrics[name]:.4g}" if name in each.metrics else "" for name in metrics]
         shown.add_row(*settings, each.status, f"{each.seconds:.1f}", *numbers)
     return shown
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
 
 
 def stopped(folder: Path) -> None:
