@@ -1,5 +1,6 @@
 """TOML <-> attrs: component classes are the config classes, and every problem is reported at once, with its path."""
 
+import functools
 import inspect
 import math
 import tomllib
@@ -14,7 +15,7 @@ import cattrs
 import tomli_w
 from cattrs.errors import AttributeValidationNote, ClassValidationError, IterableValidationNote
 
-from measureflow.errors import ConfigError, unknown
+from measureflow.errors import ConfigError, MeasureflowError, unknown
 from measureflow.observe import Every, Probe, Watch
 from measureflow.plugins import FAMILIES, Registry
 from measureflow.schedule import Constant, Schedule
@@ -45,20 +46,33 @@ def override(raw: Raw, setting: str) -> Raw:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    changed: Raw = _changed(raw, path.strip().split("."), value, setting)
+    try:
+        return change(raw, path.strip(), value)
+    except MeasureflowError as error:
+        raise ConfigError("--set", [f"{setting!r}: {error}"]) from None
+
+
+def change(raw: Raw, path: str, value: Any) -> Raw:
+    """`raw` with the value at a dotted path changed; raises MeasureflowError where the path leads nowhere."""
+    changed: Raw = _changed(raw, path.split("."), value)
     return changed
 
 
-def _changed(node: Any, keys: Sequence[str], value: Any, setting: str) -> Any:
+def changes(raw: Raw, settings: Mapping[str, Any]) -> Raw:
+    """`raw` with the values at dotted paths changed, one after another; raises MeasureflowError as `change` does."""
+    return functools.reduce(lambda tables, setting: change(tables, *setting), settings.items(), raw)
+
+
+def _changed(node: Any, keys: Sequence[str], value: Any) -> Any:
     if not keys:
         return value
     key, rest = keys[0], keys[1:]
     if isinstance(node, Mapping):
-        return {**node, key: _changed(node.get(key, {}), rest, value, setting)}
+        return {**node, key: _changed(node.get(key, {}), rest, value)}
     if isinstance(node, list) and key.isdigit() and int(key) < len(node):
-        return [_changed(item, rest, value, setting) if i == int(key) else item for i, item in enumerate(node)]
+        return [_changed(item, rest, value) if i == int(key) else item for i, item in enumerate(node)]
     there = f"a list of {len(node)} (use 0 to {len(node) - 1})" if isinstance(node, list) else f"the value {node!r}"
-    raise ConfigError("--set", [f"{setting!r}: {key!r} does not lead anywhere: here is {there}"])
+    raise MeasureflowError(f"{key!r} does not lead anywhere: here is {there}")
 
 
 def structure(raw: Any, cls: type[T], registry: Registry, where: str) -> T:

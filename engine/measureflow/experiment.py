@@ -91,9 +91,11 @@ class Built:
 
 def load(path: Path, registry: Registry, settings: tuple[str, ...] = ()) -> Experiment:
     """The experiment in a TOML file, with `dotted.path=value` overrides; raises ConfigError with every problem."""
-    raw = config.read(path)
-    for setting in settings:
-        raw = config.override(raw, setting)
+    raw = functools.reduce(config.override, settings, config.read(path))
+    unknown_here = set(raw) - {field.name for field in attrs.fields(Experiment)}
+    others = sorted(unknown_here.intersection(registry.commands())) if unknown_here else []
+    if others:
+        raise ConfigError(str(path), [f"{name}: a table of another command: use `measureflow {name} {path}`" for name in others])
     return from_tables(raw, registry, str(path))
 
 

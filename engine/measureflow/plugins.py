@@ -106,6 +106,12 @@ class Registry:
                 owners.setdefault(name, side)
         return failed
 
+    def commands(self) -> set[str]:
+        """The names of the commands that plugins add, each of which may have a table of its own in a config."""
+        group = click.Group()
+        self.add_commands(group)
+        return set(group.commands)
+
     def _asked(self, hook: str) -> Iterator[tuple[str, pluggy.HookImpl]]:
         """The plugins that implement a hook, in the order in which they are asked: the last registered first."""
         for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):

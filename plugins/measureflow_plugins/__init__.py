@@ -13,6 +13,8 @@ from measureflow_plugins.commands.bench import bench
 from measureflow_plugins.commands.error import error
 from measureflow_plugins.commands.explain import explain
 from measureflow_plugins.commands.report import report
+from measureflow_plugins.commands.search import search
+from measureflow_plugins.commands.sweep import sweep
 from measureflow_plugins.commands.tune import tune
 from measureflow_plugins.planning.planner import planner
 
@@ -31,5 +33,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, error, explain, report, tune):
+    for command in (bench, error, explain, report, search, sweep, tune):
         cli.add_command(command)

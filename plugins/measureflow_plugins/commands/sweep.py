@@ -1,0 +1,45 @@
+"""measureflow sweep: one experiment at many settings and seeds, in one folder."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from measureflow.cli import FOLDER, SETTINGS
+from measureflow.plugins import Registry
+from measureflow_plugins.sweeps import grid
+from measureflow_plugins.sweeps.members import outcome, run_all, save_index
+from measureflow_plugins.sweeps.report import claim, showing, stopped, table
+from measureflow_plugins.sweeps.tables import split
+
+
+@click.command()
+@click.argument("file", type=FOLDER)
+@SETTINGS
+@click.option("--out", type=FOLDER, help="The folder; that of the same sweep is gone on with. Default: runs/<stamp>-<name>.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at one time; they share the threads.")
+@click.pass_obj
+def sweep(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | None, jobs: int) -> None:
+    """Runs the experiment in FILE at every seed and every point of the grid in its table [sweep]."""
+    own, tables, given = split(file, settings, "sweep")
+    members = grid.members(own, tables, registry, str(file))
+    name = members[0].tables["name"]
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+    claim(folder, "sweep.toml", given)
+    try:
+        with showing(name, len(members)) as see:
+            outcomes = run_all(members, folder, jobs, see)
+    except KeyboardInterrupt:
+        save_index([outcome(member, folder) for member in members], folder)
+        stopped(folder)
+    save_index(outcomes, folder)
+    Console().print(table(outcomes, name))
+    click.echo(f"recorded in {folder}")
+    failed = [each for each in outcomes if each.status == "failed"]
+    for each in failed:
+        click.echo(f"{each.name} failed, see {each.folder}.log: {each.error}", err=True)
+    if failed:
+        click.echo(f"{len(failed)} of {len(members)} failed; the same command with --out {folder} tries them again", err=True)
+        sys.exit(1)
