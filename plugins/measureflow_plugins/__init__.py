@@ -10,6 +10,7 @@ from measureflow.keops import KeOps
 from measureflow.plugins import components_in, hookimpl
 from measureflow.reduce import Local, Request
 from measureflow_plugins.commands.bench import bench
+from measureflow_plugins.commands.compare import compare_runs
 from measureflow_plugins.commands.explain import explain
 from measureflow_plugins.commands.tune import tune
 from measureflow_plugins.planning.planner import planner
@@ -29,5 +30,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, explain, tune):
+    for command in (bench, compare_runs, explain, tune):
         cli.add_command(command)
