@@ -5,9 +5,9 @@ Iterations favour whoever takes large steps, seconds whoever had the faster mach
 
 import numpy as np
 
-from measureflow.api import MeasureflowError, Registry, build
+from measureflow.api import MeasureflowError, Registry
 from measureflow_plugins.commands.timing import pairs
-from measureflow_plugins.reading.runs import Run
+from measureflow_plugins.reading.runs import Run, rebuilt
 
 ITERATIONS, SECONDS, PAIRS = "iterations", "seconds", "pair interactions"
 NAMES = {"nu": "particle time", "gamma": "neuron time"}
@@ -44,12 +44,17 @@ def cheap_clocks(run: Run, steps: np.ndarray) -> dict[str, np.ndarray]:
     return {ITERATIONS: steps.astype(float), **own_times(run, steps), SECONDS: seconds(run, steps)}
 
 
+def pairs_per_step(run: Run, registry: Registry) -> float:
+    """Pair interactions of one step, which is taken to count them; raises MeasureflowError where that cannot be done here."""
+    built = rebuilt(run, registry)
+    return float(pairs(built.simulation, built.system))
+
+
 def all_clocks(run: Run, steps: np.ndarray, registry: Registry) -> dict[str, np.ndarray]:
-    """Every clock; pair interactions only where the experiment can be built again, since one step is taken to count them."""
+    """Every clock; pair interactions only where the experiment can be built again."""
     clocks = cheap_clocks(run, steps)
     try:
-        built = build(run.experiment, registry, str(run.folder))
-        clocks[PAIRS] = steps * float(pairs(built.simulation, built.system))
+        clocks[PAIRS] = steps * pairs_per_step(run, registry)
     except MeasureflowError:
         return clocks
     return clocks

@@ -8,8 +8,9 @@ from typing import Any, final
 import attrs
 import numpy as np
 
-from measureflow.api import Experiment, MeasureflowError, Registry
+from measureflow.api import Built, Experiment, MeasureflowError, Registry, build
 from measureflow.errors import unknown
+from measureflow.experiment import device_of
 from measureflow.record import read_metrics, recorded
 
 FACTS = ("step", "seconds")  # what every row has beside its metrics
@@ -64,6 +65,16 @@ def read_all(folders: Sequence[Path], registry: Registry) -> list[Run]:
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise MeasureflowError("the same run is given twice; name each once")
     return [read(folder, registry) for folder in folders]
+
+
+def rebuilt(run: Run, registry: Registry) -> Built:
+    """The run's experiment built again, here: on another device where its own is not to be had; raises MeasureflowError."""
+    e = run.experiment
+    try:
+        device_of(e)
+    except MeasureflowError:
+        e = attrs.evolve(e, device="auto")
+    return build(e, registry, str(run.folder))
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
