@@ -51,7 +51,7 @@ def grouped(runs: Sequence[Run], registry: Registry) -> list[Group]:
     for i, run in enumerate(runs):
         same = next((group for group in found if _bare(runs[group[0]].experiment) == _bare(run.experiment)), None)
         found.append([i]) if same is None else same.append(i)
-    return [_group(_label(group, found, runs, names), [runs[i] for i in group], registry) for group in found]
+    return [group(_label(rows, found, runs, names), [runs[i] for i in rows], registry) for rows in found]
 
 
 def curve(group: Group, metric: str) -> Curve:
@@ -86,7 +86,8 @@ def _label(group: Sequence[int], groups: Sequence[Sequence[int]], runs: Sequence
     return f"{mine if alone else names[group[0]]} ({len(group)} seeds)"
 
 
-def _group(label: str, runs: Sequence[Run], registry: Registry) -> Group:
+def group(label: str, runs: Sequence[Run], registry: Registry) -> Group:
+    """These runs under a label, the pair interactions of a step counted where that can be done."""
     try:
         return Group(label, tuple(runs), pairs_per_step(runs[0], registry))
     except MeasureflowError as error:

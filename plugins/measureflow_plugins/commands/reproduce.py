@@ -1,0 +1,109 @@
+"""measureflow reproduce: a published experiment again, and a verdict."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from measureflow.api import from_tables
+from measureflow.cli import FOLDER, SETTINGS
+from measureflow.files import write
+from measureflow.plugins import Registry
+from measureflow_plugins.reading.groups import Group, group
+from measureflow_plugins.reading.levels import Comparison, compare
+from measureflow_plugins.reading.runs import read
+from measureflow_plugins.reading.words import sentences, table
+from measureflow_plugins.studies.cost import seconds, spoken
+from measureflow_plugins.studies.study import PAPER, SMALL, ScaleName, Study, members, names
+from measureflow_plugins.studies.study import read as read_study
+from measureflow_plugins.studies.verdict import Finding, findings, overall, words
+from measureflow_plugins.sweeps.members import Member, Outcome, run_all, save_index
+
+
+@click.command(epilog=f"In the box: {', '.join(names())}.")
+@click.argument("name")
+@SETTINGS
+@click.option("--scale", type=click.Choice([SMALL, PAPER]), default=SMALL, show_default=True, help="paper is meant for a GPU.")
+@click.option("--out", type=FOLDER, help="The folder; a study begun in it goes on. Default: runs/reproduce-<name>-<scale>.")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs side by side, which share the threads.")
+@click.pass_obj
+def reproduce(registry: Registry, name: str, settings: tuple[str, ...], scale: ScaleName, out: Path | None, jobs: int) -> None:
+    """Runs the study NAME, draws it, and says whether its figures lie in the stored bands. NAME may be a study file."""
+    study, experiment = read_study(name, registry)
+    cases = members(study, experiment, scale, settings)
+    everyone = [member for several in cases.values() for member in several]
+    for member in everyone:
+        from_tables(member.tables, registry, member.name)
+    folder = out or Path("runs") / f"reproduce-{Path(name).stem}-{scale}"
+    click.echo(f"{study.title} ({study.source})")
+    _announce(cases, seconds(cases, registry), jobs)
+    outcomes = _run(everyone, folder, jobs)
+    save_index(outcomes, folder)
+    groups = _groups(cases, outcomes, registry)
+    found = findings(study, scale, groups)
+    _tell(study, groups, found, folder)
+    failed = [outcome for outcome in outcomes if outcome.status != "done"]
+    for outcome in failed:
+        click.echo(f"{outcome.name}: {outcome.status}: {outcome.error}; see {outcome.folder}.log", err=True)
+    if failed or any(finding.inside is False for finding in found):
+        sys.exit(1)
+
+
+def _announce(cases: Mapping[str, Sequence[Member]], taken: Mapping[str, float], jobs: int) -> None:
+    """What it will take, before it starts."""
+    for case, several in cases.items():
+        steps = several[0].tables["steps"]
+        runs = f"{len(several)} runs of " if len(several) > 1 else ""
+        click.echo(f"  {case}: {runs}{steps:,} steps, about {spoken(taken[case])} here")
+    click.echo(f"  in all about {spoken(sum(taken.values()))} of work on this device, {jobs} side by side; metrics not counted")
+
+
+def _run(everyone: Sequence[Member], folder: Path, jobs: int) -> list[Outcome]:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("runs", total=len(everyone))
+        try:
+            return run_all(everyone, folder, jobs, lambda outcome: bar.advance(task))
+        except KeyboardInterrupt:
+            click.echo(f"stopped; the same command with --out {folder} goes on", err=True)
+            sys.exit(130)
+
+
+def _groups(cases: Mapping[str, Sequence[Member]], outcomes: Sequence[Outcome], registry: Registry) -> dict[str, Group]:
+    """By case, the runs that are done."""
+    done = {outcome.name: Path(outcome.folder) for outcome in outcomes if outcome.status == "done"}
+    runs = {
+        case: [read(done[member.name], registry) for member in several if member.name in done] for case, several in cases.items()
+    }
+    return {case: group(case, several, registry) for case, several in runs.items() if several}
+
+
+def _tell(study: Study, groups: Mapping[str, Group], found: list[Finding], folder: Path) -> None:
+    """Prints table, words and verdict; draws the figure; writes all of it to verdict.json."""
+    lines = [words(finding) for finding in found]
+    said: list[str] = []
+    if groups:
+        comparison = compare(list(groups.values()), study.metric, study.levels)
+        if len(groups) > 1 and comparison.levels:
+            Console(width=None if sys.stdout.isatty() else 160).print(table(comparison))
+            said = sentences(comparison)
+        _draw(comparison, folder)
+        click.echo(f"figure {folder / 'comparison.png'}")
+    for line in (*said, *lines, overall(found)):
+        click.echo(line)
+    facts: list[dict[str, Any]] = [{**attrs.asdict(finding), "inside": finding.inside} for finding in found]
+    record = {"title": study.title, "source": study.source, "findings": facts, "sentences": said, "verdict": overall(found)}
+    write(folder / "verdict.json", json.dumps(record, indent=1).encode())
+
+
+def _draw(comparison: Comparison, folder: Path) -> None:
+    from measureflow_plugins.drawing.comparison import draw
+    from measureflow_plugins.drawing.style import look, save
+
+    with look():
+        save(draw(comparison), folder / "comparison.png")

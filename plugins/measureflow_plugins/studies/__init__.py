@@ -1,0 +1,1 @@
+"""Studies: published experiments as files, run and held against stored bands."""
