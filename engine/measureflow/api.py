@@ -11,6 +11,7 @@ from measureflow.measure import Field, Need, Particles, System
 from measureflow.metric import Metric, View
 from measureflow.noise import Keyed, Noise
 from measureflow.observe import Observer, See, Stage
+from measureflow.play import play
 from measureflow.plugins import Registry, hookimpl
 from measureflow.plugins import load as load_plugins
 from measureflow.reduce import Local, Reducer, Request
@@ -67,6 +68,7 @@ __all__ = [
     "hookimpl",
     "load",
     "load_plugins",
+    "play",
     "positive",
     "run",
     "scheduled",

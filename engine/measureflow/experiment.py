@@ -10,7 +10,7 @@ import attrs
 import psutil
 import torch
 
-from measureflow import config
+from measureflow import config, notebook
 from measureflow.coupling import Coupling
 from measureflow.domain import Space
 from measureflow.errors import ConfigError, MeasureflowError, unknown
@@ -78,6 +78,9 @@ class Experiment:
     metrics: tuple[Probe, ...] = ()
     observers: tuple[Watch, ...] = ()
 
+    def _repr_html_(self) -> str:
+        return notebook.text(config.dumps(config.unstructure(self)))
+
 
 @final
 @attrs.frozen(eq=False)
@@ -87,6 +90,18 @@ class Built:
     system: System
     simulation: Simulation
     view: View
+
+    def __repr__(self) -> str:
+        return f"Built({self._rules()}, {self.system!r})"
+
+    def _repr_html_(self) -> str:
+        players = self.simulation.game.players.items()
+        flows = [{"measure": name, "flows, in order": ", ".join(flow.kind for flow in flows) or "none"} for name, flows in players]
+        return notebook.table(self._rules(), flows) + self.system._repr_html_()
+
+    def _rules(self) -> str:
+        simulation, h = self.simulation, self.simulation.step(self.system.step)
+        return f"{simulation.game.coupling.kind}, {simulation.scheme.kind}, h = {h:.6g}"
 
 
 def load(path: Path, registry: Registry, settings: tuple[str, ...] = ()) -> Experiment:

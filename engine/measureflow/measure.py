@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from measureflow import notebook
 from measureflow.domain import Domain
 
 
@@ -149,6 +150,15 @@ class Particles(Measure):
         p = self.points
         return f"Particles({self.size} x {self.dim} on {self.domain}, {str(p.dtype)[6:]}, {p.device})"
 
+    def summary(self) -> dict[str, object]:
+        """What a notebook shows of it: sizes, where it lives, and the one number that is read, its mass."""
+        p = self.points
+        kept = {"dtype": str(p.dtype)[6:], "device": p.device, "marks": ", ".join(self.marks)}
+        return {"atoms": f"{self.size:,}", "d": self.dim, "domain": self.domain, **kept, "mass": f"{float(self.total):.6g}"}
+
+    def _repr_html_(self) -> str:
+        return notebook.table("Particles", [self.summary()])
+
 
 _FIELDS = tuple(field.name for field in attrs.fields(Particles))
 
@@ -213,6 +223,14 @@ class System:
 
     def __contains__(self, name: str) -> bool:
         return name in self.measures
+
+    def __repr__(self) -> str:
+        held = "".join(f", {name}={mu!r}" for name, mu in self.measures.items())
+        return f"System(step={self.step}, time={self.time:.6g}{held})"
+
+    def _repr_html_(self) -> str:
+        rows = [{"measure": name, **mu.summary()} for name, mu in self.measures.items()]
+        return notebook.table(f"System at step {self.step}, time {self.time:.6g}", rows)
 
     def replace(self, moved: Mapping[str, Particles]) -> "System":
         """The same instant with some measures changed."""

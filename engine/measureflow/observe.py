@@ -77,8 +77,8 @@ class Watch:
 
 def observed(
     systems: Iterator[System], stage: Stage, view: View, probes: Sequence[Probe], watches: Sequence[Watch]
-) -> Iterator[System]:
-    """The same systems, measured and shown to every watch whose turn it is."""
+) -> Iterator[tuple[System, Row]]:
+    """The same systems, measured and shown to every watch whose turn it is, with what was measured."""
     with ExitStack() as stack:
         seeing = [(watch.every, stack.enter_context(watch.observer.watch(stage))) for watch in watches]
         for system in systems:
@@ -86,7 +86,7 @@ def observed(
             for every, see in seeing:
                 if every.due(system.step, stage.steps):
                     see(system, row)
-            yield system
+            yield system, row
 
 
 def measured(system: System, view: View, metrics: Sequence[Metric]) -> Row:

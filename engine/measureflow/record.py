@@ -86,7 +86,7 @@ def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
     last, good = system, not e.in_place
     try:
         with deferred_interrupt() as asked:
-            for shown in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
+            for shown, _ in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
                 last = shown
                 if asked():
                     good = True

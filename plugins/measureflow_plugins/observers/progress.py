@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import ClassVar, final
 
 import attrs
@@ -19,7 +20,7 @@ from measureflow.schedule import within
 class Bar(Observer):
     """A bar on standard error with steps, time left and the last metrics; silent under --quiet.
 
-    Where standard error is no terminal, a line at most every `seconds` instead.
+    A notebook shows the bar with ipywidgets (pip install "measureflow[notebook]"). Elsewhere, a line at most every `seconds`.
     """
 
     kind: ClassVar[str] = "progress"
@@ -30,7 +31,7 @@ class Bar(Observer):
         console = Console(stderr=True)
         if stage.quiet:
             yield lambda system, row: None
-        elif not console.is_terminal:
+        elif not _can_redraw(console):
             yield self._lines(stage, console)
         else:
             columns = (
@@ -48,6 +49,8 @@ class Bar(Observer):
                     bar.update(task, completed=system.step, **shown)
 
                 yield see
+                if console.is_jupyter:
+                    bar.refresh()  # rich leaves the last one out there
 
     def _lines(self, stage: Stage, console: Console) -> See:
         times = [-float("inf")]
@@ -59,6 +62,10 @@ class Bar(Observer):
                 console.print(f"{stage.name} {system.step}/{stage.steps} {_brief(row)}", highlight=False, soft_wrap=True)
 
         return see
+
+
+def _can_redraw(console: Console) -> bool:
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def _brief(row: Row) -> str:

@@ -1,0 +1,22 @@
+"""An experiment run from Python, where no run folder is wanted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from measureflow.experiment import Experiment, build
+from measureflow.measure import System
+from measureflow.observe import Row, observed
+from measureflow.plugins import Registry
+from measureflow.record import stage_of
+from measureflow.simulate import run
+
+
+def play(e: Experiment, registry: Registry, quiet: bool = False) -> Iterator[tuple[System, Row]]:
+    """Each system with the metrics measured at it, as floats, empty where none was due; nothing is written.
+
+    Of the experiment's observers, only `progress` watches, silent under `quiet`. Raises ConfigError, and NonFiniteError at
+    the step that fails.
+    """
+    built = build(e, registry)
+    watches = [watch for watch in e.observers if watch.observer.kind == "progress"]  # others write into a run folder
+    yield from observed(run(built.simulation, built.system, e.steps), stage_of(e, Path(), quiet), built.view, e.metrics, watches)
