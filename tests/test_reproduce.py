@@ -135,7 +135,7 @@ def test_it_runs_draws_and_judges_and_goes_on(shell: Shell) -> None:
     assert said.out.splitlines()[-1] == "reproduced: all 1 figures lie in their bands"
     record = json.loads(Path("out/verdict.json").read_text())
     assert record["findings"][0]["inside"] is True
-    assert Path("out/comparison.png").read_bytes()[:4] == b"\x89PNG"
+    assert all(Path(f"out/{name}.png").read_bytes()[:4] == b"\x89PNG" for name in ("comparison", "curves"))
     stamps = {path: path.stat().st_mtime_ns for path in Path("out").glob("*/metrics.jsonl")}
     assert len(stamps) == 2
     assert shell("reproduce", str(written()), "--out", "out").code == 0

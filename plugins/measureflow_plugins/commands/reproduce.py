@@ -92,8 +92,8 @@ def _tell(study: Study, groups: Mapping[str, Group], found: list[Finding], folde
         if len(groups) > 1 and comparison.levels:
             Console(width=None if sys.stdout.isatty() else 160).print(table(comparison))
             said = sentences(comparison)
-        _draw(comparison, folder)
-        click.echo(f"figure {folder / 'comparison.png'}")
+        for path in _draw(study, comparison, list(groups.values()), folder):
+            click.echo(f"figure {path}")
     for line in (*said, *lines, overall(found)):
         click.echo(line)
     facts: list[dict[str, Any]] = [{**attrs.asdict(finding), "inside": finding.inside} for finding in found]
@@ -101,9 +101,14 @@ def _tell(study: Study, groups: Mapping[str, Group], found: list[Finding], folde
     write(folder / "verdict.json", json.dumps(record, indent=1).encode())
 
 
-def _draw(comparison: Comparison, folder: Path) -> None:
-    from measureflow_plugins.drawing.comparison import draw
+def _draw(study: Study, comparison: Comparison, groups: Sequence[Group], folder: Path) -> list[Path]:
+    """The study's metric on every clock, and its figure as the paper lays it out."""
+    from measureflow_plugins.drawing import comparison as clocks
+    from measureflow_plugins.drawing import curves
     from measureflow_plugins.drawing.style import look, save
 
     with look():
-        save(draw(comparison), folder / "comparison.png")
+        drawn = {folder / "comparison.png": clocks.draw(comparison), folder / "curves.png": curves.draw(groups, study.figure)}
+        for path, figure in drawn.items():
+            save(figure, path)
+    return list(drawn)
