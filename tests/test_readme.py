@@ -94,6 +94,7 @@ def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         "run": [part for setting in SMALL for part in ("--set", setting)],
         "resume": ["--steps", "4"],
         "bench": ["--rounds", "1"],
+        "error": ["--set", "steps=2", "--set", "data.train=100", "--set", "data.test=50", "--seeds", "2", "--resamples", "2"],
         "sweep": [part for setting in (*SMALL, "sweep.seeds=2", "sweep.grid={}") for part in ("--set", setting)],
         "search": [*(part for setting in SMALL for part in ("--set", setting)), "--trials", "2"],
         "tune": ["--every", "500", "--out", "costs.json"],

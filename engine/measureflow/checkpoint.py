@@ -23,11 +23,16 @@ def save_checkpoint(system: System, stage: Stage) -> Path:
     clock = {"step": str(system.step), "time": repr(system.time), "seed": str(stage.seed)}
     path = stage.folder / "checkpoints" / f"step-{system.step:09d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary, _as_os_error():
-        save_file(tensors, temporary, clock)
+    save_tensors(path, tensors, clock)
     for old in sorted(path.parent.glob("step-*.safetensors"))[:-KEPT]:
         old.unlink()
     return path
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
+    """Writes a safetensors file, whole or not at all; raises MeasureflowError where it cannot be written."""
+    with replacing(path) as temporary, _as_os_error():
+        save_file(dict(tensors), temporary, dict(facts))
 
 
 @contextmanager

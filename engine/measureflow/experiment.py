@@ -30,7 +30,7 @@ from measureflow.stream import ROWS
 DEFAULTS: Mapping[str, Any] = {
     "order": "sequential",
     "reducer": "auto",
-    "observers": ["progress", "checkpoint", "curves"],
+    "observers": ["progress", "checkpoint", "curves", "snapshots"],
 }
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
 STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; in place perhaps 1
@@ -53,7 +53,15 @@ def _name(_: Any, __: Any, value: str) -> None:
 @final
 @attrs.frozen
 class Experiment:
-    """The whole config; `reducer` None means: picked per reduction ("auto"); `in_place`: see `Game`."""
+    """The whole config.
+
+    - `name` stands in the run folder's name; `seed` keys every draw;
+    - `steps` of size `step` are taken (h, which each flow's rate multiplies), in the `order` of a scheme;
+    - `data` brings the measures that stand still, `measures` are those that move, `coupling` gives them their potentials;
+    - `device` is a name of torch's, "auto" a GPU where there is one; `dtype` is that of every tensor;
+    - `reducer` None means: picked per reduction ("auto"); `in_place`: see `Game`;
+    - `metrics` are measured and `observers` look, each `every` so many steps.
+    """
 
     name: str = attrs.field(validator=_name)
     steps: int = attrs.field(validator=within(0))

@@ -11,6 +11,7 @@ from measureflow.coupling import Potential
 from measureflow.measure import Particles, System
 from measureflow.noise import Noise
 from measureflow.reduce import Reducer
+from measureflow.schedule import Schedule
 
 
 class Flow(ABC):
@@ -28,8 +29,9 @@ class Flow(ABC):
 
     Say of the class: `local`, each atom moves by itself, given the potential, so that the measure may be cut into blocks;
     `pointwise`, the move is a gradient step at the given points, which is what extragradient needs; `reads`, the names of
-    the measures that `context.take` is used on. Flows keep no state: what belongs to an atom (a momentum, a previous
-    velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow needs and how they start.
+    the measures that `context.take` is used on; `once`, it acts once a step, whatever h is. Flows keep no state: what
+    belongs to an atom (a momentum, a previous velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow
+    needs and how they start.
     `measureflow.testing.check_flow` tries these promises.
     """
 
@@ -43,6 +45,19 @@ class Flow(ABC):
         """Names of the measures that `context.take` is used on."""
         return ()
 
+    def pace(self, step: int) -> float:
+        """How much time of its own passes in the flow per unit of h: its `rate`, where it has one, else 0.
+
+        Say otherwise where `rate` is not that: comparisons between runs read a measure's own time off it.
+        """
+        rate = getattr(self, "rate", None)
+        return rate(step) if isinstance(rate, Schedule) else 0.0
+
+    @property
+    def once(self) -> bool:
+        """Whether it acts once a step whatever h is, so that a scheme that cuts a step into parts takes it in one of them."""
+        return False
+
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         """The marks (M, ...) that this flow needs on the atoms of `mu`, as they start; also for atoms that are replaced."""
         return {}
@@ -50,6 +65,23 @@ class Flow(ABC):
     @abstractmethod
     def step(self, mu: Particles, potential: Potential, h: float, context: "Context") -> Particles:
         """The measure after one step of size `h`."""
+
+
+@final
+@attrs.frozen(eq=False)
+class Resting(Flow):
+    """The place of a flow that has no turn: the list keeps its positions and its marks, and nothing moves."""
+
+    kind: ClassVar[str] = "resting"
+    local: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = True
+    flow: Flow
+
+    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
+        return self.flow.marks(mu, noise)
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: "Context") -> Particles:
+        return mu
 
 
 @final

@@ -54,6 +54,10 @@ class _Watched(Flow):
     pointwise: ClassVar[bool] = False
     flow: Flow
 
+    @property
+    def once(self) -> bool:
+        return self.flow.once
+
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         return self.flow.marks(mu, noise)
 

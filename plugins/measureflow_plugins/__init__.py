@@ -10,7 +10,10 @@ from measureflow.keops import KeOps
 from measureflow.plugins import components_in, hookimpl
 from measureflow.reduce import Local, Request
 from measureflow_plugins.commands.bench import bench
+from measureflow_plugins.commands.compare import compare_runs
+from measureflow_plugins.commands.error import error
 from measureflow_plugins.commands.explain import explain
+from measureflow_plugins.commands.report import report
 from measureflow_plugins.commands.search import search
 from measureflow_plugins.commands.sweep import sweep
 from measureflow_plugins.commands.tune import tune
@@ -31,5 +34,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, explain, search, sweep, tune):
+    for command in (bench, compare_runs, error, explain, report, search, sweep, tune):
         cli.add_command(command)

@@ -39,6 +39,10 @@ class Average(Flow):
     pointwise: ClassVar[bool] = True
     slots: int = attrs.field(default=32, validator=_even)
 
+    @property
+    def once(self) -> bool:
+        return True
+
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         points = mu.points[:, None].repeat(1, self.slots, 1)
         return {POINTS: points, MASS: torch.zeros_like(points[:, :, 0])}

@@ -33,8 +33,15 @@ class Repeat(Flow):
     def reads(self) -> tuple[str, ...]:
         return self.flow.reads
 
+    @property
+    def once(self) -> bool:
+        return self.flow.once
+
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
         return self.flow.marks(mu, noise)
+
+    def pace(self, step: int) -> float:
+        return self.times * self.flow.pace(step)
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         for turn in range(self.times):

@@ -43,6 +43,13 @@ class Restart(Flow):
     def reads(self) -> tuple[str, ...]:
         return (self.data,)
 
+    def pace(self, step: int) -> float:
+        return 0.0  # a jump takes no time
+
+    @property
+    def once(self) -> bool:
+        return self.rate.range == (0.0, 0.0)
+
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         if h == 0:
             return mu

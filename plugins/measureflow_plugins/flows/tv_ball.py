@@ -28,6 +28,9 @@ class TvBall(Flow):
     method: Literal["projection", "multiplier"] = "projection"
     rate: Schedule = scheduled(1.0)
 
+    def pace(self, step: int) -> float:
+        return 0.0  # a bound does not drive
+
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         tv = context.reducer.total(mu, mu.log_mass.exp())
         if self.method == "projection":

@@ -28,6 +28,9 @@ class Wfr(Flow):
     conserve: bool = False
     method: Method = "euler"
 
+    def pace(self, step: int) -> float:
+        return self.rate(step) * max(self.transport(step), self.reaction(step))
+
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         h = h * self.rate(context.step)
         along, grow = h * self.transport(context.step), h * self.reaction(context.step)

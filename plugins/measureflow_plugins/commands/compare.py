@@ -1,0 +1,56 @@
+"""measureflow compare: what is faster, and in what."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+import numpy as np
+from rich.console import Console
+
+from measureflow.cli import FOLDER
+from measureflow.files import write
+from measureflow.plugins import Registry
+from measureflow_plugins.reading.groups import grouped
+from measureflow_plugins.reading.levels import Comparison, compare
+from measureflow_plugins.reading.runs import Run, read_all
+from measureflow_plugins.reading.words import sentences, table
+
+
+@click.command(name="compare")
+@click.argument("folders", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
+@click.option("--metric", default="kl", show_default=True, help="The metric to compare; it falls while a run gets better.")
+@click.option("--level", "levels", multiple=True, type=float, help="A level to reach. Default: some that all runs reach.")
+@click.option("--out", type=FOLDER, metavar="FILE.png", help="Draw it against every clock; .png or .pdf.")
+@click.option("--json", "into", type=FOLDER, help="Write curves, first times and words to this file.")
+@click.pass_obj
+def compare_runs(
+    registry: Registry, folders: tuple[Path, ...], metric: str, levels: tuple[float, ...], out: Path | None, into: Path | None
+) -> None:
+    """Compares recorded runs on every clock; those that differ in the seed alone are taken together."""
+    runs = read_all(folders, registry)
+    found = compare(grouped(runs, registry), metric, levels)
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(table(found) if found.levels else f"levels: {found.chosen}")
+    for sentence in sentences(found):
+        click.echo(sentence)
+    if out:
+        _draw(found, out)
+    if into:
+        write(into, json.dumps(record(found, runs), indent=1).encode())
+
+
+def record(found: Comparison, runs: list[Run]) -> Mapping[str, Any]:
+    """The comparison as JSON has it, with the environment of every run."""
+    plain = attrs.asdict(found, value_serializer=lambda _, __, value: value.tolist() if isinstance(value, np.ndarray) else value)
+    return {**plain, "sentences": sentences(found), "environments": {str(run.folder): run.environment for run in runs}}
+
+
+def _draw(found: Comparison, out: Path) -> None:
+    from measureflow_plugins.drawing.comparison import draw
+    from measureflow_plugins.drawing.style import look, save
+
+    with look():
+        save(draw(found), out)

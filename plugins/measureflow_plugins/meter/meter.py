@@ -1,0 +1,70 @@
+"""Runs side by side, seed after seed, and the estimates of every metric."""
+
+import functools
+import statistics
+from collections.abc import Callable, Sequence
+from typing import final
+
+import attrs
+
+from measureflow.experiment import Experiment
+from measureflow.observe import Row
+from measureflow.plugins import Registry
+from measureflow_plugins.meter.estimates import Estimate, of_atoms, of_data, of_step
+from measureflow_plugins.meter.report import Metered
+from measureflow_plugins.meter.runs import BASE, DATA, STEP, TEST, Rows, Run, ended, runs
+
+
+@final
+@attrs.frozen
+class Cost:
+    """What the meter will do: runs and steps in all, and the work in units of one run of the experiment."""
+
+    runs: int
+    steps: int
+    work: int
+
+
+def plan(e: Experiment, seeds: int, resamples: int) -> list[list[Run]]:
+    """The runs of each seed, which start from the experiment's own."""
+    return [list(runs(attrs.evolve(e, seed=e.seed + i), resamples)) for i in range(seeds)]
+
+
+def cost(planned: Sequence[Sequence[Run]]) -> Cost:
+    """Half steps count as steps; a run with half the step, or twice the atoms, counts as the work of two."""
+    every = [one for seed in planned for one in seed]
+    steps = sum(one.experiment.steps * (one.work if one.part == STEP else 1) for one in every)
+    return Cost(len(every), steps, sum(one.work for one in every))
+
+
+def metered(planned: Sequence[Sequence[Run]], registry: Registry, where: str, tick: Callable[[int], object]) -> list[Metered]:
+    """Takes every run; `tick` is told the work of each step done. Every metric, with a part for each thing that was varied."""
+    return held([_rows(seed, registry, where, tick) for seed in planned])
+
+
+def _rows(seed: Sequence[Run], registry: Registry, where: str, tick: Callable[[int], object]) -> Rows:
+    """The last rows of one seed's runs."""
+    rows: dict[str, list[Row]] = {}
+    for one in seed:
+        for part, found in ended(one, registry, where, functools.partial(tick, one.work)).items():
+            rows.setdefault(part, []).extend(found)
+    return rows
+
+
+def held(seeds: Sequence[Rows]) -> list[Metered]:
+    """The estimates, from the last rows of every seed's runs."""
+    return [_metric(name, seeds) for name in seeds[0][BASE][0]]
+
+
+def _metric(name: str, seeds: Sequence[Rows]) -> Metered:
+    values = [rows[BASE][0][name] for rows in seeds]
+    order = sorted(seeds[0], key=lambda part: part == TEST)
+    parts = tuple(_part(part, name, seeds) for part in order if part != BASE)
+    return Metered(name, statistics.fmean(values), statistics.stdev(values), parts)
+
+
+def _part(part: str, name: str, seeds: Sequence[Rows]) -> Estimate:
+    if part in (DATA, TEST):
+        return of_data([[row[name] for row in rows[part]] for rows in seeds], part)
+    differences = [rows[BASE][0][name] - rows[part][0][name] for rows in seeds]
+    return of_step(differences) if part == STEP else of_atoms(part, differences)

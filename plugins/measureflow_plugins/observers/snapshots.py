@@ -1,0 +1,83 @@
+"""Snapshots: where the atoms were, at a few steps and never along the whole path."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Literal, final
+
+import attrs
+import numpy as np
+import torch
+
+from measureflow import config
+from measureflow.checkpoint import save_tensors
+from measureflow.files import create
+from measureflow.measure import Particles, System
+from measureflow.observe import Observer, Row, See, Stage
+from measureflow.schedule import within
+
+FOLDER = "snapshots"
+STILL = "still.safetensors"  # the measures that never move, once
+
+
+@final
+@attrs.frozen
+class Snapshots(Observer):
+    """Saves at most `atoms` atoms of every measure at about `count` steps, the first and the last among them.
+
+    `spacing`: "log" puts the steps evenly in log(step), "linear" evenly; `at` names further steps. The atoms are spread
+    evenly over the rows and are the same throughout. All snapshots together take at most `megabytes`: where they would be
+    more, fewer atoms are kept, down to one of each measure.
+    """
+
+    kind: ClassVar[str] = "snapshots"
+    count: int = attrs.field(default=40, validator=within(2))
+    atoms: int = attrs.field(default=2000, validator=within(1))
+    spacing: Literal["log", "linear"] = "log"
+    at: tuple[int, ...] = ()
+    megabytes: float = attrs.field(default=50.0, validator=within(0.0, open_low=True))
+
+    def steps(self, last: int) -> frozenset[int]:
+        """The steps at which a run of `last` steps is saved."""
+        spaced = np.geomspace(1, max(last, 1), self.count - 1) if self.spacing == "log" else np.linspace(0, last, self.count)
+        return frozenset({0, last, *self.at, *(int(step) for step in spaced.round())}) & frozenset(range(last + 1))
+
+    @contextmanager
+    def watch(self, stage: Stage) -> Iterator[See]:
+        due, folder = self.steps(stage.steps), stage.folder / FOLDER
+        if not folder.exists():
+            create(folder)
+
+        def see(system: System, row: Row) -> None:
+            if system.step not in due:
+                return
+            kept = self._kept(system, stage, len(due))
+            if not (folder / STILL).exists():
+                _save(folder / STILL, {name: mu for name, mu in system.measures.items() if name not in stage.moving}, system, kept)
+            path = folder / f"step-{system.step:09d}.safetensors"
+            _save(path, {name: system[name] for name in stage.moving}, system, kept)
+
+        yield see
+
+    def _kept(self, system: System, stage: Stage, times: int) -> int:
+        """How many atoms of each measure the budget allows."""
+        widths = [
+            (mu.dim + 2) * mu.points.element_size() * (times if name in stage.moving else 1) for name, mu in system.measures.items()
+        ]
+        return max(1, min(self.atoms, int(self.megabytes * 1e6 / sum(widths))))
+
+
+def _save(path: Path, measures: Mapping[str, Particles], system: System, kept: int) -> None:
+    tensors, facts = {}, {}
+    for name, mu in measures.items():
+        tensors |= {f"{name}.{part}": tensor for part, tensor in _sample(mu, kept).items()}
+        facts[name] = {"domain": config.unstructure(mu.domain), "whole": mu.size}
+    save_tensors(path, tensors, {"step": str(system.step), "time": repr(system.time), "measures": json.dumps(facts)})
+
+
+def _sample(mu: Particles, kept: int) -> dict[str, torch.Tensor]:
+    """`kept` atoms at most, spread evenly over the rows."""
+    rows = torch.linspace(0, mu.size - 1, kept, device=mu.points.device, dtype=torch.float64).round().long()
+    chosen = mu.replace(marks={}) if mu.size <= kept else mu.replace(marks={}).take(rows)
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in chosen.tensors.items()}

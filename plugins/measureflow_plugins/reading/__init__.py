@@ -1,0 +1,1 @@
+"""Recorded runs, read again: rows, clocks, snapshots, what they look like."""

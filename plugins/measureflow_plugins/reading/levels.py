@@ -1,0 +1,128 @@
+"""When a metric that falls reaches a level, on every clock, and how runs compare."""
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+import attrs
+import numpy as np
+
+from measureflow_plugins.reading.clocks import PAIRS, SECONDS
+from measureflow_plugins.reading.groups import Curve, Group, curve
+from measureflow_plugins.reading.runs import Run
+
+GRID = (1.0, 2.0, 5.0)  # of every power of ten
+MOST = 3  # levels, where none are asked for
+
+
+@final
+@attrs.frozen
+class Crossing:
+    """When a group's median is first at or below a level, by one clock.
+
+    time: None where it never is, or where the group does not have the clock. ratio: how many times sooner than the first
+    group, time of the first / time of this one; None where either is missing or 0.
+    """
+
+    level: float
+    label: str
+    clock: str
+    time: float | None
+    ratio: float | None
+
+
+@final
+@attrs.frozen(eq=False)
+class Comparison:
+    """Curves of one metric, by group, and when each reaches each level on each clock.
+
+    chosen: how the levels came about. notes: what to know before one reads seconds or pair interactions.
+    """
+
+    metric: str
+    levels: tuple[float, ...]
+    chosen: str
+    curves: tuple[Curve, ...]
+    crossings: tuple[Crossing, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def clocks(self) -> list[str]:
+        """Every clock that one of the curves has: iterations first, what the hardware decides last."""
+        known = [clock for one in self.curves for clock in one.clocks if clock not in (PAIRS, SECONDS)]
+        return [*dict.fromkeys(known), *(c for c in (PAIRS, SECONDS) if any(c in one.clocks for one in self.curves))]
+
+    def at(self, level: float, label: str, clock: str) -> Crossing:
+        """One of the crossings."""
+        return next(c for c in self.crossings if (c.level, c.label, c.clock) == (level, label, clock))
+
+
+def compare(groups: Sequence[Group], metric: str, levels: Sequence[float] = ()) -> Comparison:
+    """Holds groups against the first of them; without `levels`, chooses some. Raises MeasureflowError for an unknown metric."""
+    curves = [curve(group, metric) for group in groups]
+    chosen, how = (tuple(sorted(set(levels), reverse=True)), "given") if levels else _levels(curves)
+    bare = Comparison(metric, chosen, how, tuple(curves), (), tuple(_notes(groups)))
+    crossings = [_crossing(level, one, curves[0], clock) for level in chosen for one in curves for clock in bare.clocks]
+    return attrs.evolve(bare, crossings=tuple(crossings))
+
+
+def first_time(one: Curve, clock: str, level: float) -> float | None:
+    """The first measured time at which the median is at or below the level."""
+    below = np.flatnonzero(one.median <= level)
+    return float(one.clocks[clock][below[0]]) if len(below) and clock in one.clocks else None
+
+
+def _crossing(level: float, one: Curve, first: Curve, clock: str) -> Crossing:
+    mine, theirs = first_time(one, clock, level), first_time(first, clock, level)
+    return Crossing(level, one.label, clock, mine, theirs / mine if mine and theirs else None)
+
+
+def _levels(curves: Sequence[Curve]) -> tuple[tuple[float, ...], str]:
+    """Levels that all curves pass on their way down, else two of them; how they were chosen."""
+    lowest = sorted(float(np.nanmin(one.median)) for one in curves)
+    start = min(float(one.median[0]) for one in curves)
+    for reached, by in ((lowest[-1], "all"), (lowest[min(1, len(lowest) - 1)], "at least two")):
+        found, how = _between(reached, start)
+        if found:
+            return found, f"{how}; reached by {by}"
+    return (), "no level lies below every start and is reached by two: give one with --level"
+
+
+def _between(low: float, high: float) -> tuple[tuple[float, ...], str]:
+    """Up to three levels in [low, high), the lowest among them; on a grid of logarithms, or evenly where that has none."""
+    if not low < high:
+        return (), ""
+    if low > 0:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        grid = sorted(float(f"{c:g}e{p}") for p in powers for c in GRID if low <= float(f"{c:g}e{p}") < high)
+        if grid:
+            return _spread(grid), "of the grid 1, 2, 5 x 10^k"
+    even = {float(f"{low + share * (high - low):.3g}") for share in (0.25, 0.5, 0.75)}
+    return _spread(sorted(level for level in even if low <= level < high)), "evenly between start and end"
+
+
+def _spread(found: Sequence[float]) -> tuple[float, ...]:
+    """The lowest, and others as far apart as may be; from high to low."""
+    rows = np.linspace(0, len(found) - 1, min(MOST, len(found))).round().astype(int)
+    return tuple(found[row] for row in rows[::-1])
+
+
+def _notes(groups: Sequence[Group]) -> list[str]:
+    """What to know of seconds and pair interactions."""
+    missing = [f"{PAIRS} of {group.label} are not known: {group.why}" for group in groups if group.pairs is None]
+    machines: dict[str, list[str]] = {}
+    for group in groups:
+        for run in group.runs:
+            machines.setdefault(machine(run), []).append(run.name)
+    if len(machines) == 1:
+        return [*missing, f"{SECONDS} are those of {next(iter(machines))}"]
+    told = "; ".join(f"{', '.join(names)} on {where}" for where, names in machines.items())
+    return [*missing, f"{SECONDS} were measured on different machines and tell little: {told}"]
+
+
+def machine(run: Run) -> str:
+    """Device, threads and platform as the run recorded them."""
+    facts = run.environment
+    if not {"device", "threads", "platform"} <= facts.keys():
+        return "a machine that was not recorded"
+    return f"{facts['device']} ({facts['threads']} thread{'s' if facts['threads'] != 1 else ''}, {facts['platform']})"

@@ -1,0 +1,1 @@
+"""The report: recorded runs as one page that works offline."""

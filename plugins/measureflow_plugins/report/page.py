@@ -1,0 +1,66 @@
+"""The page: what a report says, and its one file."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jinja2
+
+from measureflow import config
+from measureflow.api import Registry
+from measureflow_plugins.bibliography import cited
+from measureflow_plugins.reading.runs import Run, labels
+from measureflow_plugins.report.curves import COLOURS, figure, panels
+from measureflow_plugins.report.replay import replay
+
+
+def page(runs: Sequence[Run], registry: Registry) -> str:
+    """One HTML file of these runs that asks nothing of the network; everything shown is escaped."""
+    from plotly.offline import get_plotlyjs
+
+    names = labels(runs)
+    main, parts = panels(runs)
+    return _template().render(
+        title=", ".join(dict.fromkeys(run.experiment.name for run in runs)),
+        runs=[_about(run, name, colour) for run, name, colour in zip(runs, names, COLOURS * len(runs), strict=False)],
+        metrics=main + parts,
+        figures={"main": figure(runs, names, main), "parts": figure(runs, names, parts) if parts else None},
+        replays=[{"name": name, "replay": replay(run, registry)} for run, name in zip(runs, names, strict=True)],
+        bibtex="\n\n".join(dict.fromkeys(entry for run in runs for entry in cited(run.experiment))),
+        version=version("measureflow"),
+        plotly=get_plotlyjs(),
+    )
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.PackageLoader("measureflow_plugins.report", "templates")
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template("page.html")
+
+
+def _about(run: Run, name: str, colour: str) -> dict[str, Any]:
+    """What the page tells of one run in words and tables."""
+    last, e = run.last, run.experiment
+    step, seconds = int(last.get("step", 0)), last.get("seconds", 0.0)
+    return {
+        "name": name,
+        "colour": colour,
+        "experiment": e.name,
+        "step": step,
+        "steps": e.steps,
+        "seconds": seconds,
+        "per_step": 1e3 * seconds / step if step else None,
+        "last": {metric: f"{last[metric]:.5g}" for metric in run.metrics},
+        "config": config.dumps(config.unstructure(e)),
+        "environment": _flat(run.environment),
+    }
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested facts as one table: `packages.torch` and so on."""
+    flat = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat

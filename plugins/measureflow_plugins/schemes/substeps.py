@@ -1,0 +1,56 @@
+"""A step in parts: the same step numbers, schedules and metrics with a finer h."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, final
+
+import attrs
+from torch import Tensor
+
+from measureflow.flow import Flow, Resting
+from measureflow.measure import Particles, System
+from measureflow.schedule import within
+from measureflow.scheme import Game, Scheme
+from measureflow_plugins.schemes.sequential import Sequential
+
+
+@final
+@attrs.frozen
+class Substeps(Scheme):
+    """A step of size h is `parts` steps of size h / parts of the scheme `of`, each with noise of its own.
+
+    The clock, and with it every schedule, stands still within the step. A flow that acts once a step whatever h is (restart
+    with a probability, average) acts in the first part where nothing comes before it in its list, else in the last.
+    Part i draws from the key ("part", i).
+    """
+
+    kind: ClassVar[str] = "substeps"
+    of: Scheme = attrs.field(factory=Sequential)
+    parts: int = attrs.field(default=2, validator=within(1))
+
+    @property
+    def in_place(self) -> bool:  # type: ignore[override]
+        return self.of.in_place
+
+    def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
+        return self.of.objections(players)
+
+    def marks(self, mu: Particles) -> Mapping[str, Tensor]:
+        return self.of.marks(mu)
+
+    def advance(self, system: System, game: Game, h: float) -> System:
+        for part in range(self.parts):
+            system = self.of.advance(system, self._part(game, part), h / self.parts)
+        return system
+
+    def _part(self, game: Game, part: int) -> Game:
+        first, last = part == 0, part == self.parts - 1
+        players = {name: tuple(_turns(flows, first, last)) for name, flows in game.players.items()}
+        return attrs.evolve(game, players=players, noise=game.noise.at("part", part))
+
+
+def _turns(flows: Iterable[Flow], first: bool, last: bool) -> Iterator[Flow]:
+    """The flows of one part, those that act once a step resting where it is not their turn."""
+    leading = True
+    for flow in flows:
+        leading = leading and flow.once
+        yield Resting(flow) if flow.once and not (first if leading else last) else flow

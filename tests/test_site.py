@@ -1,0 +1,200 @@
+"""The site builds without a warning, what it takes from the code is not stale, and nothing is left out of it."""
+
+import copy
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import click
+import pytest
+
+import measureflow.testing
+from measureflow.cli import cli
+from measureflow.experiment import Experiment, load
+from measureflow.plugins import FAMILIES, Hooks, Registry
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def text(*name: str) -> str:
+    return DOCS.joinpath(*name).read_text(encoding="utf-8")
+
+
+def part(page: str, heading: str) -> str:
+    """What stands on a page under a heading, up to the next of the same or a higher level."""
+    marks = heading.split(" ")[0]
+    (found,) = re.findall(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(marks)}}} |\Z)", page, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def plain(words: str) -> str:
+    """Words without blanks and line breaks, which a program may set where it likes."""
+    return "".join(words.split())
+
+
+def written() -> dict[Path, int]:
+    """When each file of docs was last written; what a build by hand and Python leave there does not count."""
+    kept = (path for path in DOCS.rglob("*") if not {"_build", "__pycache__"} & set(path.parts))
+    return {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate.py, which is a script and no module of a package."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def box(generate: ModuleType) -> Registry:
+    found: Registry = generate.box()
+    return found
+
+
+@pytest.fixture(scope="module")
+def commands(box: Registry) -> dict[str, click.Command]:
+    """Every command by its path, those that plugins add and those below others included."""
+    group = copy.copy(cli)
+    group.commands = dict(cli.commands)
+    box.add_commands(group)
+
+    def below(path: str, command: click.Command) -> dict[str, click.Command]:
+        inner = getattr(command, "commands", {})
+        return {path: command, **{k: v for name, each in inner.items() for k, v in below(f"{path} {name}", each).items()}}
+
+    return below("measureflow", group)
+
+
+# The site
+
+
+def built(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(source), str(out)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    before = written()
+    done = built(DOCS, tmp_path / "site")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert written() == before
+    for page in DOCS.rglob("*.md"):
+        if "_build" not in page.parts:
+            assert (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
+    names = {path.name for path in (tmp_path / "site" / "_downloads").rglob("*.toml")}
+    assert {path.name for path in (DOCS / "examples").glob("*.toml")} <= names
+
+
+def test_a_broken_link_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "conf.py").write_text(text("conf.py"))
+    (tmp_path / "in" / "index.md").write_text("# Title\n\n[nowhere](nowhere.md)\n")
+    done = built(tmp_path / "in", tmp_path / "out")
+    assert done.returncode != 0
+    assert "nowhere" in done.stderr
+
+
+# What is taken from the code
+
+
+def test_what_is_taken_from_the_code_is_not_stale(generate: ModuleType, box: Registry) -> None:
+    stale = [path for path, made in generate.pages(box).items() if path.read_text(encoding="utf-8") != made]
+    assert stale == [], "run: python docs/generate.py"
+
+
+def test_a_new_component_makes_the_reference_stale(generate: ModuleType, box: Registry) -> None:
+    more = attrs.evolve(box, components={**box.components, ("flow", "zzz"): box.get("flow", "wfr")})
+    changed = {path.relative_to(DOCS).as_posix() for path, made in generate.pages(more).items() if made != path.read_text()}
+    assert changed == {"reference/config.md", "types/flow.md"}
+
+
+def test_every_key_of_every_kind_is_in_the_reference(box: Registry) -> None:
+    page = text("reference", "config.md")
+    classes: dict[str, Any] = {f"### {family} `{kind}`": cls for (family, kind), cls in box.components.items()}
+    for heading, cls in {"## The file": Experiment, **classes}.items():
+        there = part(page, heading)
+        assert plain(cls.__doc__ or "") in plain(re.sub(r"\\(.)", r"\1", there)), heading
+        for field in attrs.fields(cls):
+            assert not field.init or f"\n| `{field.alias}` | " in there, (heading, field.alias)
+
+
+def test_every_kind_is_listed_with_its_type(box: Registry) -> None:
+    for family, kind in box.components:
+        assert f"\n| [{kind}](../reference/config.md#{family}-{kind}) | " in text("types", f"{family}.md")
+
+
+def test_every_command_and_option_is_in_the_reference(commands: dict[str, click.Command]) -> None:
+    page = text("reference", "cli.md")
+    assert len(commands) > 8
+    for path, command in commands.items():
+        there = part(page, f"## {path}")
+        assert plain(command.help or "") in plain(there)
+        for parameter in command.params:
+            names = parameter.opts if isinstance(parameter, click.Option) else [parameter.make_metavar(click.Context(command))]
+            for name in names:
+                assert name in there, (path, name)
+
+
+# What is written by hand
+
+
+def test_every_hook_has_a_section() -> None:
+    page = text("plugins.md")
+    for hook in (name for name in vars(Hooks) if not name.startswith("_")):
+        assert "```python" in part(page, f"## {hook}")
+        assert f"`{hook}(" in page
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "measure", "noise"])
+def test_every_abstract_type_has_a_page_with_code_and_its_check(family: str) -> None:
+    page = text("types", f"{family}.md")
+    assert "```python" in part(page, "## A small one")
+    check = part(page, "## Does it keep its promises?")
+    assert "```python" in check
+    assert f"check_{family}" in check or not hasattr(measureflow.testing, f"check_{family}")
+    assert f"\n{family}\n" in text("types", "index.md")
+
+
+def test_errors_are_at_least_twenty_each_with_a_command_and_its_message() -> None:
+    entries = text("faq.md").split("\n## ")[1:]
+    assert len(entries) >= 20
+    for entry in entries:
+        assert re.search(r"```sh\n(.*\n)*measureflow .*\n```\n\n```text\n(warning: .*\n)?error: ", entry), entry
+
+
+def test_every_figure_is_in_the_gallery_with_a_command_that_can_be_given(
+    registry: Registry, commands: dict[str, click.Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    rows = re.findall(r"^\| !\[[^\]]+\]\(([^)]+)\) \| (.*) \|$", text("gallery.md"), re.MULTILINE)
+    shown = {DOCS / image for image, _ in rows}
+    assert {path for path in (DOCS / "images").iterdir() if path.suffix != ".txt"} <= shown
+    for _, cell in rows:
+        for given in re.findall(r"`(measureflow [^`]+)`", cell):
+            _, name, *rest = shlex.split(given)
+            context = commands[f"measureflow {name}"].make_context(name, rest)
+            if "file" in context.params:
+                load(context.params["file"], registry, tuple(context.params.get("settings") or ()))
+        assert "`" in cell
+
+
+def test_every_figure_of_performance_stands_in_the_benchmarks() -> None:
+    measured = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (1e\d) \| (.*) \|$", text("performance.md"), re.MULTILINE)
+    assert rows
+    for size, cells in rows:
+        (there,) = re.findall(
+            rf"^\| {size} \| (\S+ \| .* \| \S+ \| \S+ \| \S+ \| \S+) \|$", part(measured, "## Figures"), re.MULTILINE
+        )
+        assert set(cells.split(" | ")) <= set(there.split(" | "))
