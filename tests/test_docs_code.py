@@ -25,6 +25,8 @@ from measureflow.cli import main
 from measureflow.errors import ConfigError
 from measureflow.experiment import from_tables
 from measureflow.plugins import load
+from measureflow_plugins.sweeps.grid import members
+from measureflow_plugins.sweeps.ranges import ranges
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -55,7 +57,12 @@ class Reader:
         tables = tomllib.loads(example.parsed)
         if not self.kept(example) and "project" not in tables:
             base = comment(example, "on") or "dual-bimodal"
-            from_tables({**config.read(DOCS / "examples" / f"{base}.toml"), **tables}, load(), example.path)
+            whole = {**config.read(DOCS / "examples" / f"{base}.toml"), **tables}
+            for name, read in {"sweep": members, "search": ranges}.items():  # tables that commands own
+                if name in tables:
+                    read(tables[name], {key: value for key, value in whole.items() if key != name}, load(), example.path)
+                    del whole[name]
+            from_tables(whole, load(), example.path)
 
     def sh(self, example: Example) -> None:
         for line in example.parsed.replace("\\\n", " ").splitlines():
