@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, style, title
+from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, spans, style, title
 from measureflow_plugins.reading.clocks import SECONDS
 from measureflow_plugins.reading.groups import Curve
 from measureflow_plugins.reading.levels import Comparison, first_time
@@ -26,7 +26,7 @@ def _panel(axes: Axes, comparison: Comparison, clock: str) -> None:
     for level in comparison.levels:
         axes.axhline(level, color="0.55", linewidth=0.8, linestyle=":", zorder=1)
     here = [one.clocks[clock] for one in comparison.curves if clock in one.clocks]
-    log = all(bool((times[1:] > 0).all()) for times in here) and max(len(times) for times in here) > 2
+    log = any(spans(times) for times in here)
     for i, one in enumerate(comparison.curves):
         if clock in one.clocks:
             _line(axes, one, clock, i, log)

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import matplotlib as mpl
 import numpy as np
@@ -27,6 +27,14 @@ LOOK: dict[str, Any] = {
     "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "lines.linewidth": 1.6, "axes.linewidth": 0.8,
 }  # fmt: skip
+
+
+@final
+class Plain(LogFormatter):  # type: ignore[misc]
+    """Writes 0.5 where matplotlib writes 5e-01; leaves out the labels that it leaves out."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def look() -> Any:
@@ -54,13 +62,19 @@ def logarithmic(metric: str, values: Sequence[np.ndarray]) -> bool:
     return metric.split(".")[0] not in LINEAR and all(bool((part[np.isfinite(part)] > 0).all()) for part in values)
 
 
+def spans(x: np.ndarray) -> bool:
+    """Whether times span a decade beyond 0, so that a logarithmic axis shows them better."""
+    beyond = x[x > 0]
+    return len(beyond) > 2 and bool(beyond.max() >= 10 * beyond.min())
+
+
 def logarithm(axis: Axis) -> None:
     """Makes an axis logarithmic; ticks within one decade are written out."""
     (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
     low, high = axis.get_view_interval()
     if high < 30 * low:
-        axis.set_major_formatter(LogFormatter())
-        axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
+        axis.set_major_formatter(Plain())
+        axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
 
 
 def grid(axes: Axes) -> None:

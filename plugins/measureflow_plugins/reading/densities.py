@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from measureflow.api import Built, Need, Particles, Potential, System
+from measureflow.api import Built, MeasureflowError, Need, Particles, Potential, System
 from measureflow_plugins.reading.charts import DATA, TEACHER, Chart
 from measureflow_plugins.reading.snapshots import scaled_up
 
@@ -69,7 +69,15 @@ def _box(chart: Chart, system: System, size: int) -> Mesh:
 
 
 def student(built: Built, system: System, mesh: Mesh) -> Float[Tensor, " rc"] | None:
-    """The mass of each cell under exp(-f) dtau / Z, normalised on the mesh; None where no energy is learned or atoms are missing.
+    """The mass of each cell under exp(-f) dtau / Z, normalised on the mesh; None where `learned` raises."""
+    try:
+        return learned(built, system, mesh)
+    except MeasureflowError:
+        return None
+
+
+def learned(built: Built, system: System, mesh: Mesh) -> Float[Tensor, " rc"]:
+    """The same; raises MeasureflowError where no energy is learned or atoms are missing.
 
     Where only some atoms of a measure that the energy reads were saved, they stand for the whole if all masses are equal, and
     otherwise would give a wrong density.
@@ -79,10 +87,15 @@ def student(built: Built, system: System, mesh: Mesh) -> Float[Tensor, " rc"] | 
     seen = _as_built(system, built)
     try:
         energy = built.view.coupling.energy(seen, built.view.reducer)
-    except TypeError:
-        return None
-    if any(energy.reads(seen[name]) for name in uneven):
-        return None
+    except TypeError as error:
+        raise MeasureflowError(f"there is no density: {error}") from None
+    missing = [name for name in uneven if energy.reads(seen[name])]
+    if missing:
+        name, size = missing[0], system[missing[0]].whole
+        raise MeasureflowError(
+            f"there is no density: the energy reads {name!r}, of whose {size:,} atoms the snapshots keep {system[name].size:,}; "
+            f"run again with observers = ['progress', {{kind = 'snapshots', atoms = {size}}}]"
+        )
     return _law(energy, mesh, built)
 
 
