@@ -13,6 +13,7 @@ from measureflow_plugins.commands.bench import bench
 from measureflow_plugins.commands.compare import compare_runs
 from measureflow_plugins.commands.explain import explain
 from measureflow_plugins.commands.figure import figure
+from measureflow_plugins.commands.film import film
 from measureflow_plugins.commands.tune import tune
 from measureflow_plugins.planning.planner import planner
 
@@ -31,5 +32,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, compare_runs, explain, figure, tune):
+    for command in (bench, compare_runs, explain, figure, film, tune):
         cli.add_command(command)
