@@ -2,6 +2,8 @@
 
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from measureflow.plugins import Registry
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.drawing.angles import nearest
 from measureflow_plugins.drawing.curves import shared
-from measureflow_plugins.drawing.density import shown
 from measureflow_plugins.drawing.globe import raster, view_of
+from measureflow_plugins.drawing.laws import shown
 from measureflow_plugins.drawing.pages import pages_of
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.densities import mesh_of
@@ -201,6 +203,12 @@ def test_the_circle_is_shaded_as_a_ring() -> None:
     pages_of(chart, system)[0].shade(axes, mesh, np.arange(64.0), Normalize(0, 63), "Greys")
     (ring,) = axes.collections
     assert ring.get_array().tolist() == list(range(64))
+
+
+def test_loading_the_plugins_does_not_load_matplotlib() -> None:
+    """Its import takes half a second, which `measureflow --help` should not."""
+    command = "import sys, measureflow.plugins; measureflow.plugins.load(); sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 
 def test_every_what_is_offered(shell: Shell) -> None:

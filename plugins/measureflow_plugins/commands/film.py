@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -13,11 +12,10 @@ from measureflow.api import MeasureflowError
 from measureflow.cli import FOLDER
 from measureflow.files import replacing
 from measureflow.plugins import Registry
+from measureflow_plugins.drawing.frames import Film, frames, prepared
+from measureflow_plugins.drawing.style import look
 from measureflow_plugins.reading.runs import read
 from measureflow_plugins.reading.scenes import Scene, scene
-
-if TYPE_CHECKING:
-    from measureflow_plugins.drawing.frames import Film
 
 WHAT = ("density", "neurons", "particles")
 
@@ -30,13 +28,10 @@ WHAT = ("density", "neurons", "particles")
 @click.pass_obj
 def film(registry: Registry, folder: Path, what: str | None, out: Path | None, fps: int) -> None:
     """Shows how a run's particles, neurons and density moved, a frame for each of its snapshots."""
-    from measureflow_plugins.drawing.frames import film, frames
-    from measureflow_plugins.drawing.style import look
-
     if out is not None and out.suffix.lower() not in (".mp4", ".gif"):
         raise MeasureflowError(f"{out}: a film ends with .mp4 or .gif")
     seen = scene(read(folder, registry), registry)
-    chosen, ready = _best(seen) if what is None else (what, film(seen, what))  # type: ignore[arg-type]
+    chosen, ready = _best(seen) if what is None else (what, prepared(seen, what))
     path = out or folder / "figures" / f"{chosen}{'.mp4' if _has_ffmpeg() else '.gif'}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with look(), Progress(console=Console(stderr=True), transient=True) as bar:
@@ -45,14 +40,12 @@ def film(registry: Registry, folder: Path, what: str | None, out: Path | None, f
     click.echo(f"film {path}")
 
 
-def _best(seen: Scene) -> "tuple[str, Film]":
+def _best(seen: Scene) -> tuple[str, Film]:
     """The density where a page shows the data's space and an energy is learned there; else neurons."""
-    from measureflow_plugins.drawing.frames import film
-
     try:
-        return "density", film(seen, "density")
+        return "density", prepared(seen, "density")
     except MeasureflowError:
-        return "neurons", film(seen, "neurons")
+        return "neurons", prepared(seen, "neurons")
 
 
 def _has_ffmpeg() -> bool:

@@ -1,20 +1,29 @@
 """How far each neuron is from the teacher's: angle against weight, where the weight is, and when it came there."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from measureflow.api import MeasureflowError, Particles
 from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour, grid, logarithm, spans, style
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.scenes import Scene
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
 WITHIN = (10, 30, 60)  # degrees
 
 
 def draw(scene: Scene, name: str) -> Figure:
     """Three panels; raises MeasureflowError where there is no teacher among the neurons."""
+    from matplotlib.figure import Figure
+
     planted = scene.teacher(chart_of(scene.last, name))
     if planted is None:
         raise MeasureflowError(

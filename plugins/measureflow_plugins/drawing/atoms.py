@@ -1,12 +1,19 @@
 """Atoms on a page: particles as dots, neurons by sign and weight."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from measureflow.api import Particles
 from measureflow_plugins.drawing.pages import Page, thinned
 from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
 
 DOTS = 1500  # particles drawn
 DOT = colour(4)
@@ -52,6 +59,8 @@ def teacher(axes: Axes, page: Page, mu: Particles) -> None:
 
 def key(*, dots: bool, signs: bool, planted: bool) -> list[Line2D]:
     """What a legend says of the atoms drawn."""
+    from matplotlib.lines import Line2D
+
     look = {"linestyle": "", "markeredgewidth": 0}
     entries = [Line2D([], [], marker="o", color=DOT, markersize=4, label="particles", **look)] if dots else []
     if signs:

@@ -1,24 +1,28 @@
 """Frames of a film: a snapshot each, with one scale, one view and one size throughout."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Literal, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from measureflow.api import MeasureflowError, System
 from measureflow_plugins.drawing import atoms
-from measureflow_plugins.drawing.density import COLOURS, shown
+from measureflow_plugins.drawing.density import COLOURS
+from measureflow_plugins.drawing.laws import shown
 from measureflow_plugins.drawing.pages import Page, pages_of
 from measureflow_plugins.reading.charts import Chart, chart_of
 from measureflow_plugins.reading.densities import Mesh, learned, mesh_of
 from measureflow_plugins.reading.scenes import Scene
 
-What = Literal["density", "neurons", "particles"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+
 CELLS = 128  # a side
 DOTS_PER_INCH = 130
 
@@ -41,8 +45,8 @@ class Film:
         return len(self.scene.systems)
 
 
-def film(scene: Scene, what: What) -> Film:
-    """Prepares the frames; raises MeasureflowError where `what` is not to be seen."""
+def prepared(scene: Scene, what: str) -> Film:
+    """What all frames share; `what`: "density", "neurons" or "particles". Raises MeasureflowError where that is not to be seen."""
     if what == "neurons":
         name = scene.neurons()
         chart = chart_of(scene.last, name)
@@ -58,6 +62,8 @@ def film(scene: Scene, what: What) -> Film:
 
 
 def _film(scene: Scene, chart: Chart, dots: tuple[str, ...], neurons: str | None, shades: list[np.ndarray]) -> Film:
+    from matplotlib.colors import Normalize
+
     heaviest = atoms.heaviest(*(system[neurons] for system in scene.systems)) if neurons else 0.0
     top = max((float(values.max()) for values in shades), default=1.0)
     mesh = mesh_of(chart, scene.last, CELLS)
@@ -75,6 +81,8 @@ def _shades(scene: Scene, chart: Chart) -> list[np.ndarray]:
 
 def frames(film: Film) -> Iterator[np.ndarray]:
     """Images (height, width, 3) of bytes, both sides even, as video wants them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     for i, system in enumerate(film.scene.systems):
         canvas = FigureCanvasAgg(_figure(film, i, system))
         canvas.draw()
@@ -83,6 +91,8 @@ def frames(film: Film) -> Iterator[np.ndarray]:
 
 
 def _figure(film: Film, i: int, system: System) -> Figure:
+    from matplotlib.figure import Figure
+
     width = 3.6 if len(film.pages) > 1 else 4.8
     figure = Figure(figsize=(width * len(film.pages), width + 0.7), dpi=DOTS_PER_INCH)
     row = figure.subplots(1, len(film.pages), squeeze=False)[0]

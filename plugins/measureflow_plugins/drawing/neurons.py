@@ -1,6 +1,8 @@
 """Where the neurons are at the start and at the end: sign by colour, weight by size, the teacher marked."""
 
-from matplotlib.figure import Figure
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from measureflow_plugins.drawing import atoms
 from measureflow_plugins.drawing.pages import pages_of
@@ -8,9 +10,14 @@ from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.densities import mesh_of
 from measureflow_plugins.reading.scenes import Scene
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def draw(scene: Scene, name: str) -> Figure:
     """The first and the last snapshot of one measure, sizes on one scale."""
+    from matplotlib.figure import Figure
+
     chart = chart_of(scene.last, name)
     systems = [scene.systems[0], scene.last] if len(scene.systems) > 1 else [scene.last]
     pages, mesh, planted = pages_of(chart, scene.last), mesh_of(chart, scene.last, 8), scene.teacher(chart)
