@@ -14,6 +14,7 @@ from measureflow_plugins.commands.compare import compare_runs
 from measureflow_plugins.commands.error import error
 from measureflow_plugins.commands.explain import explain
 from measureflow_plugins.commands.figure import figure
+from measureflow_plugins.commands.film import film
 from measureflow_plugins.commands.report import report
 from measureflow_plugins.commands.reproduce import reproduce
 from measureflow_plugins.commands.search import search
@@ -36,5 +37,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, compare_runs, error, explain, figure, report, reproduce, search, sweep, tune):
+    for command in (bench, compare_runs, error, explain, figure, film, report, reproduce, search, sweep, tune):
         cli.add_command(command)

@@ -13,6 +13,8 @@ from rich.console import Console
 from measureflow.cli import FOLDER
 from measureflow.files import write
 from measureflow.plugins import Registry
+from measureflow_plugins.drawing.comparison import draw
+from measureflow_plugins.drawing.style import look, save
 from measureflow_plugins.reading.groups import grouped
 from measureflow_plugins.reading.levels import Comparison, compare
 from measureflow_plugins.reading.runs import Run, read_all
@@ -37,7 +39,8 @@ def compare_runs(
     for sentence in sentences(found):
         click.echo(sentence)
     if out:
-        _draw(found, out)
+        with look():
+            save(draw(found), out)
     if into:
         write(into, json.dumps(record(found, runs), indent=1).encode())
 
@@ -46,11 +49,3 @@ def record(found: Comparison, runs: list[Run]) -> Mapping[str, Any]:
     """The comparison as JSON has it, with the environment of every run."""
     plain = attrs.asdict(found, value_serializer=lambda _, __, value: value.tolist() if isinstance(value, np.ndarray) else value)
     return {**plain, "sentences": sentences(found), "environments": {str(run.folder): run.environment for run in runs}}
-
-
-def _draw(found: Comparison, out: Path) -> None:
-    from measureflow_plugins.drawing.comparison import draw
-    from measureflow_plugins.drawing.style import look, save
-
-    with look():
-        save(draw(found), out)

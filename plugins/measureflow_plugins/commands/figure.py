@@ -1,5 +1,7 @@
 """measureflow figure: a recorded run, drawn for a page."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,8 @@ import click
 from measureflow.api import MeasureflowError
 from measureflow.cli import FOLDER
 from measureflow.plugins import Registry
+from measureflow_plugins.drawing import angles, curves, density, neurons
+from measureflow_plugins.drawing.style import FORMATS, look, save
 from measureflow_plugins.reading.groups import Group, grouped
 from measureflow_plugins.reading.runs import labels, read_all
 from measureflow_plugins.reading.scenes import scene
@@ -29,6 +33,7 @@ def figure(
     registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None, out: Path | None
 ) -> None:
     """Draws a run: curves (several runs too), or from its snapshots densities, energies, neurons or their angles."""
+
     from measureflow_plugins.drawing.style import FORMATS, look, save
 
     with look():
@@ -41,6 +46,8 @@ def figure(
 def _drawn(registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None) -> "Figure":
     from measureflow_plugins.drawing import angles, curves, density, neurons
 
+
+def _drawn(registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None) -> Figure:
     runs = read_all(folders, registry)
     if what == "curves":
         groups = grouped(runs, registry) if len(runs) > 1 else [Group(labels(runs)[0], tuple(runs))]

@@ -4,11 +4,20 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 
 from measureflow.api import MeasureflowError, Particles
 from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour, grid, logarithm, spans, style
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.scenes import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 WITHIN = (10, 30, 60)  # degrees
 
@@ -20,6 +29,10 @@ def draw(scene: Scene, name: str) -> Figure:
         raise MeasureflowError(
             f"{scene.run.folder}: no teacher lives in the space of {name!r}, so that there is no angle to one; --what neurons shows "
             "where they are, and data of the kind 'teacher' plant some"
+    from matplotlib.figure import Figure
+
+            f"{scene.run.folder}: no teacher lives in the space of {name!r}, so that there is no angle to one; --what neurons "
+            "shows where they are, and data of the kind 'teacher' plant some"
         )
     figure = Figure(figsize=(10.2, 3.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)

@@ -9,17 +9,33 @@ from measureflow_plugins.drawing.pages import Page, thinned
 from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE
 
 DOTS = 1500  # particles drawn
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+
+DOT = colour(4)
 LARGEST = 400  # neurons drawn: those of most weight
 ARROW = 0.36  # the longest arrow, by the globe's radius
 
 
 def particles(axes: Axes, page: Page, mu: Particles, colour: str = "black") -> None:
+def particles(axes: Axes, page: Page, mu: Particles, paint: str = DOT) -> None:
     """Small dots; atoms of no mass and those out of sight are left out."""
     few = thinned(mu, DOTS)
     xy, seen = page.place(few.points)
     seen &= few.mass.cpu().numpy() != 0
     size = 14 if len(few.points) < 400 else 5 if len(few.points) < 1200 else 3
     axes.scatter(*xy[seen].T, s=size, color=colour, alpha=0.55, linewidths=0, zorder=4)
+    size = 14 if len(few.points) < 400 else 6 if len(few.points) < 1200 else 4
+    axes.scatter(*xy[seen].T, s=size, color=paint, alpha=0.55, linewidths=0, zorder=4)
 
 
 def neurons(axes: Axes, page: Page, mu: Particles, heaviest: float) -> None:
@@ -32,6 +48,7 @@ def neurons(axes: Axes, page: Page, mu: Particles, heaviest: float) -> None:
     colours = np.where(mass[rows] > 0, POSITIVE, NEGATIVE)
     globe = page.view is not None
     size = 4 + (24 if globe else 110) * share
+    size = 4 + (24 if globe else 110 * min(1.0, 80 / max(len(rows), 1))) * share
     axes.scatter(*xy[rows].T, s=size, c=colours, alpha=0.85, edgecolors="white", linewidths=0.4, zorder=6)
     if globe and len(rows):
         long = np.flatnonzero(share > 0.02)
@@ -57,6 +74,13 @@ def key(*, dots: str | None, signs: bool, planted: bool) -> list[Line2D]:
         entries += [
             Line2D([], [], marker="o", color=colour, markersize=6, label=f"neuron, {sign} weight", **look)
             for sign, colour in (("positive", POSITIVE), ("negative", NEGATIVE))
+def key(*, dots: bool, signs: bool, planted: bool) -> list[Line2D]:
+    """What a legend says of the atoms drawn."""
+    from matplotlib.lines import Line2D
+
+    entries = [Line2D([], [], marker="o", color=DOT, markersize=4, label="particles", **look)] if dots else []
+            Line2D([], [], marker="o", color=paint, markersize=6, label=f"{sign} weight", **look)
+            for sign, paint in (("positive", POSITIVE), ("negative", NEGATIVE))
         ]
     if planted:
         entries.append(Line2D([], [], marker="^", color="none", markeredgecolor="0.3", markersize=8, label="teacher's neuron"))

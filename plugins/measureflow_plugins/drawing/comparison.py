@@ -1,17 +1,25 @@
 """One metric of several groups against every clock, side by side."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, spans, style, title
 from measureflow_plugins.reading.clocks import SECONDS
 from measureflow_plugins.reading.groups import Curve
 from measureflow_plugins.reading.levels import Comparison, first_time
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 def draw(comparison: Comparison) -> Figure:
     """A panel a clock: medians, bands, the levels dotted, a mark where each is reached."""
+    from matplotlib.figure import Figure
+
     clocks = comparison.clocks
     figure = Figure(figsize=(0.6 + 2.55 * len(clocks), 3.5), layout="constrained")
     row = figure.subplots(1, len(clocks), sharey=True, squeeze=False)[0]

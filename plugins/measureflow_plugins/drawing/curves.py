@@ -6,10 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 
 from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, spans, style, title
 from measureflow_plugins.reading.clocks import ITERATIONS
 from measureflow_plugins.reading.groups import Group, curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 PAPER = ("kl", "score", "tv")
 ROW = 3  # panels side by side
@@ -18,6 +27,8 @@ FEW = 12  # points that are marked
 
 def draw(groups: Sequence[Group], metrics: Sequence[str] = ()) -> Figure:
     """A panel for each of `metrics`, by default all that every run has; raises MeasureflowError for one that a run lacks."""
+    from matplotlib.figure import Figure
+
     names = list(metrics) or shared(groups)
     columns = min(ROW, len(names))
     rows = math.ceil(len(names) / columns)

@@ -36,6 +36,21 @@ class Panel:
     particles: Particles | None = None
 
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from measureflow_plugins.drawing import atoms, circle
+from measureflow_plugins.drawing.laws import Law, What, laws, unit
+from measureflow_plugins.reading.charts import Chart
+from measureflow_plugins.reading.densities import Mesh, mesh_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+
 def draw(scene: Scene, what: What) -> Figure:
     """The last snapshot beside the teacher, where there is one; raises MeasureflowError where no density can be drawn."""
     chart = scene.whole_ground(what)
@@ -88,6 +103,19 @@ def _maps(scene: Scene, chart: Chart, mesh: Mesh, panels: list[Panel], what: Wha
     figure.colorbar(row[0].images[0], ax=list(row), label=unit(chart, what), shrink=0.75, aspect=22, pad=0.02)
     dots = any(panel.particles is not None for panel in panels) and chart.kind != "globe"
     entries = atoms.key(dots=DOTS if dots else None, signs=any(panel.neurons is not None for panel in panels), planted=False)
+    drawn = list(laws(scene, chart, mesh, what))
+    return (circle.draw if chart.kind == "circle" else _maps)(scene, chart, mesh, drawn, what)
+
+
+def _maps(scene: Scene, chart: Chart, mesh: Mesh, drawn: list[Law], what: What) -> Figure:
+    from matplotlib.figure import Figure
+
+    count = len(drawn) * len(pages)
+    norm = _norm(drawn, what)
+    for axes, (law, page) in zip(row, ((law, page) for law in drawn for page in pages), strict=True):
+        _map(axes, page, mesh, law, norm, what)
+    dots = any(law.particles is not None for law in drawn) and chart.kind != "globe"
+    entries = atoms.key(dots=dots, signs=any(law.neurons is not None for law in drawn), planted=False)
     if entries:
         figure.legend(handles=entries, loc="outside lower center", ncols=3)
     figure.suptitle(scene.run.name)
@@ -151,3 +179,18 @@ def _stems(axes: Axes, mu: Particles, planted: bool) -> None:
 def _degrees(mu: Particles) -> np.ndarray:
     x, y = mu.points.double().numpy().T
     return np.asarray(np.arctan2(y, x) * (180 / math.pi))
+
+
+def _norm(drawn: list[Law], what: What) -> Normalize:
+    from matplotlib.colors import Normalize
+
+    low, high = min(float(p.values.min()) for p in drawn), max(float(p.values.max()) for p in drawn)
+
+
+def _map(axes: Axes, page: Page, mesh: Mesh, law: Law, norm: Normalize, what: What) -> None:
+    page.shade(axes, mesh, law.values, norm, COLOURS[what])
+    if page.view is None and law.particles is not None:
+        atoms.particles(axes, page, law.particles)
+    if law.neurons is not None:
+        atoms.neurons(axes, page, law.neurons, atoms.heaviest(law.neurons))
+    axes.set_title(f"{law.name}, {page.name}" if page.name else law.name)

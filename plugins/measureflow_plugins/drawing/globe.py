@@ -6,10 +6,18 @@ from typing import final
 import attrs
 import numpy as np
 from matplotlib.axes import Axes
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
 
 from measureflow.api import Particles, System
 from measureflow_plugins.reading.charts import DATA, TEACHER, Chart
 from measureflow_plugins.reading.densities import Mesh
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 TILT = math.radians(20)  # so that what one looks straight at is seen from a little above
 
@@ -23,6 +31,7 @@ class View:
 
     @property
     def behind(self) -> "View":
+    def behind(self) -> View:
         """The view from the other side, up being up."""
         return View(self.axes * np.array([[-1.0], [1.0], [-1.0]]))
 

@@ -1,6 +1,8 @@
 """Where the neurons are at the start and at the end: sign by colour, weight by size, the teacher marked."""
 
+from __future__ import annotations
 from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from measureflow_plugins.drawing import atoms
 from measureflow_plugins.drawing.pages import pages_of
@@ -11,6 +13,13 @@ from measureflow_plugins.reading.scenes import Scene
 
 def draw(scene: Scene, name: str) -> Figure:
     """The first and the last snapshot of one measure, sizes on one scale."""
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from matplotlib.figure import Figure
+
     chart = chart_of(scene.last, name)
     systems = [scene.systems[0], scene.last] if len(scene.systems) > 1 else [scene.last]
     pages, mesh, planted = pages_of(chart, scene.last), mesh_of(chart, scene.last, 8), scene.teacher(chart)
@@ -25,4 +34,5 @@ def draw(scene: Scene, name: str) -> Figure:
         axes.set_title(f"step {system.step:,}" + (f", {page.name}" if page.name else ""))
     figure.suptitle(f"{scene.run.name}: {scene.last[name].whole:,} atoms of {name}")
     figure.legend(handles=atoms.key(dots=None, signs=True, planted=planted is not None), loc="outside lower center", ncols=3)
+    figure.legend(handles=atoms.key(dots=False, signs=True, planted=planted is not None), loc="outside lower center", ncols=3)
     return figure

@@ -2,6 +2,9 @@
 
 import math
 from typing import final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
 
 import attrs
 import numpy as np
@@ -14,6 +17,11 @@ from measureflow.api import Particles, System
 from measureflow_plugins.drawing.globe import View, outline, raster, view_of
 from measureflow_plugins.reading.charts import Chart
 from measureflow_plugins.reading.densities import Mesh
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+
 
 RING = 1.12  # the circle's density is a ring of this radius
 
@@ -90,6 +98,8 @@ def _circle(axes: Axes) -> None:
 
 
 def _ring(axes: Axes, mesh: Mesh, values: np.ndarray, norm: Normalize, colours: str) -> None:
+    from matplotlib.collections import LineCollection
+
     corners = RING * mesh.points.numpy()
     pieces = LineCollection(np.stack([corners, np.roll(corners, -1, 0)], 1), cmap=colours, norm=norm, linewidth=9, zorder=0)
     pieces.set_array(values)

@@ -1,20 +1,25 @@
 """How every drawing looks: colours, labels, axes, and how it is written."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 
 from measureflow.api import MeasureflowError
 from measureflow.files import write
 from measureflow_plugins.observers.curves import LINEAR, TITLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
+
 
 # Okabe and Ito's colours, which the colour-blind tell apart; the styles do so in black and white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -39,6 +44,8 @@ class Plain(LogFormatter):  # type: ignore[misc]
 
 def look() -> Any:
     """A context in which figures are made and written; text in a PDF stays text."""
+    import matplotlib as mpl
+
     return mpl.rc_context(LOOK)
 
 
@@ -62,6 +69,17 @@ def logarithmic(metric: str, values: Sequence[np.ndarray]) -> bool:
     return metric.split(".")[0] not in LINEAR and all(bool((part[np.isfinite(part)] > 0).all()) for part in values)
 
 
+def _plain(**options: Any) -> LogFormatter:
+    """A formatter that writes 0.5 where matplotlib's writes 5e-01, and leaves out the labels that that one leaves out."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    return Plain(**options)
+
+
 def spans(x: np.ndarray) -> bool:
     """Whether times span a decade beyond 0, so that a logarithmic axis shows them better."""
     beyond = x[x > 0]
@@ -75,6 +93,8 @@ def logarithm(axis: Axis) -> None:
     if high < 30 * low:
         axis.set_major_formatter(Plain())
         axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
+        axis.set_major_formatter(_plain())
+        axis.set_minor_formatter(_plain(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
 
 
 def grid(axes: Axes) -> None:

@@ -1,0 +1,58 @@
+"""Laws to draw side by side: the teacher's and the student's, as densities or as energies."""
+
+from collections.abc import Iterator
+from typing import Literal, final
+
+import attrs
+import numpy as np
+import torch
+
+from measureflow.api import MeasureflowError, Particles
+from measureflow_plugins.reading.charts import DATA, Chart
+from measureflow_plugins.reading.densities import Mesh, learned, teacher
+from measureflow_plugins.reading.scenes import Scene
+
+What = Literal["density", "energy"]
+
+
+@final
+@attrs.frozen(eq=False)
+class Law:
+    """One law: its name, the value of each cell, the atoms to draw with it."""
+
+    name: str
+    values: np.ndarray
+    neurons: Particles | None = None
+    particles: Particles | None = None
+
+
+def shown(mass: torch.Tensor, chart: Chart, mesh: Mesh, what: What) -> np.ndarray:
+    """Cells' masses as densities, against the uniform law or on the plane against area; or as f + log Z."""
+    p = mass.numpy()
+    if what == "energy":
+        share = torch.log_softmax(mesh.log_area, 0).numpy()
+        return share - np.log(np.maximum(p, np.finfo(float).tiny))
+    left, right, bottom, top = mesh.extent
+    return p * len(p) / ((right - left) * (top - bottom) if chart.kind == "plane" else 1.0)
+
+
+def unit(chart: Chart, what: What) -> str:
+    """What the numbers are."""
+    if what == "energy":
+        return "energy $f + \\log Z$"
+    return "density" if chart.kind == "plane" else "density against the uniform law"
+
+
+def laws(scene: Scene, chart: Chart, mesh: Mesh, what: What) -> Iterator[Law]:
+    """The teacher's, where there is one, and the last snapshot's; raises MeasureflowError where no energy is learned."""
+    built = scene.built()
+    planted = teacher(built, mesh)
+    if planted is not None:
+        yield Law("teacher", shown(planted, chart, mesh, what), scene.teacher(chart), scene.last.measures.get(DATA))
+    try:
+        mass = learned(built, scene.last, mesh)
+    except MeasureflowError as error:
+        raise MeasureflowError(f"{scene.run.folder}: {error}") from None
+    name = scene.neurons()
+    mine = scene.last[name] if name == "gamma" and chart.shows(scene.last[name]) else None
+    yield Law(f"step {scene.last.step:,}", shown(mass, chart, mesh, what), mine, scene.particles(chart))
