@@ -33,18 +33,11 @@ def figure(
     registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None, out: Path | None
 ) -> None:
     """Draws a run: curves (several runs too), or from its snapshots densities, energies, neurons or their angles."""
-
-    from measureflow_plugins.drawing.style import FORMATS, look, save
-
     with look():
         drawn = _drawn(registry, folders, what, metrics, measure)
         for path in [out] if out else [folders[0] / "figures" / f"{what}{ending}" for ending in FORMATS]:
             save(drawn, path)
             click.echo(f"figure {path}")
-
-
-def _drawn(registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None) -> "Figure":
-    from measureflow_plugins.drawing import angles, curves, density, neurons
 
 
 def _drawn(registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None) -> Figure:

@@ -1,13 +1,11 @@
 """How far each neuron is from the teacher's: angle against weight, where the weight is, and when it came there."""
 
-import numpy as np
-import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 
 from measureflow.api import MeasureflowError, Particles
 from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour, grid, logarithm, spans, style
@@ -24,13 +22,11 @@ WITHIN = (10, 30, 60)  # degrees
 
 def draw(scene: Scene, name: str) -> Figure:
     """Three panels; raises MeasureflowError where there is no teacher among the neurons."""
+    from matplotlib.figure import Figure
+
     planted = scene.teacher(chart_of(scene.last, name))
     if planted is None:
         raise MeasureflowError(
-            f"{scene.run.folder}: no teacher lives in the space of {name!r}, so that there is no angle to one; --what neurons shows "
-            "where they are, and data of the kind 'teacher' plant some"
-    from matplotlib.figure import Figure
-
             f"{scene.run.folder}: no teacher lives in the space of {name!r}, so that there is no angle to one; --what neurons "
             "shows where they are, and data of the kind 'teacher' plant some"
         )

@@ -1,19 +1,13 @@
 """Atoms on a page: particles as dots, neurons by sign and weight."""
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-
-from measureflow.api import Particles
-from measureflow_plugins.drawing.pages import Page, thinned
-from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE
-
-DOTS = 1500  # particles drawn
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 
+from measureflow.api import Particles
+from measureflow_plugins.drawing.pages import Page, thinned
 from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour
 
 if TYPE_CHECKING:
@@ -21,19 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
+DOTS = 1500  # particles drawn
 DOT = colour(4)
 LARGEST = 400  # neurons drawn: those of most weight
 ARROW = 0.36  # the longest arrow, by the globe's radius
 
 
-def particles(axes: Axes, page: Page, mu: Particles, colour: str = "black") -> None:
 def particles(axes: Axes, page: Page, mu: Particles, paint: str = DOT) -> None:
     """Small dots; atoms of no mass and those out of sight are left out."""
     few = thinned(mu, DOTS)
     xy, seen = page.place(few.points)
     seen &= few.mass.cpu().numpy() != 0
-    size = 14 if len(few.points) < 400 else 5 if len(few.points) < 1200 else 3
-    axes.scatter(*xy[seen].T, s=size, color=colour, alpha=0.55, linewidths=0, zorder=4)
     size = 14 if len(few.points) < 400 else 6 if len(few.points) < 1200 else 4
     axes.scatter(*xy[seen].T, s=size, color=paint, alpha=0.55, linewidths=0, zorder=4)
 
@@ -47,7 +39,6 @@ def neurons(axes: Axes, page: Page, mu: Particles, heaviest: float) -> None:
     share = np.abs(mass[rows]) / heaviest if heaviest > 0 else np.zeros(len(rows))
     colours = np.where(mass[rows] > 0, POSITIVE, NEGATIVE)
     globe = page.view is not None
-    size = 4 + (24 if globe else 110) * share
     size = 4 + (24 if globe else 110 * min(1.0, 80 / max(len(rows), 1))) * share
     axes.scatter(*xy[rows].T, s=size, c=colours, alpha=0.85, edgecolors="white", linewidths=0.4, zorder=6)
     if globe and len(rows):
@@ -66,19 +57,14 @@ def teacher(axes: Axes, page: Page, mu: Particles) -> None:
     axes.scatter(*xy[seen].T, s=95, marker="^", facecolors="none", edgecolors=colours, linewidths=1.5, zorder=8)
 
 
-def key(*, dots: str | None, signs: bool, planted: bool) -> list[Line2D]:
-    """What a legend says of the atoms drawn; `dots` is the particles' colour."""
-    look = {"linestyle": "", "markeredgewidth": 0}
-    entries = [Line2D([], [], marker="o", color=dots, markersize=4, label="particles", **look)] if dots else []
-    if signs:
-        entries += [
-            Line2D([], [], marker="o", color=colour, markersize=6, label=f"neuron, {sign} weight", **look)
-            for sign, colour in (("positive", POSITIVE), ("negative", NEGATIVE))
 def key(*, dots: bool, signs: bool, planted: bool) -> list[Line2D]:
     """What a legend says of the atoms drawn."""
     from matplotlib.lines import Line2D
 
+    look = {"linestyle": "", "markeredgewidth": 0}
     entries = [Line2D([], [], marker="o", color=DOT, markersize=4, label="particles", **look)] if dots else []
+    if signs:
+        entries += [
             Line2D([], [], marker="o", color=paint, markersize=6, label=f"{sign} weight", **look)
             for sign, paint in (("positive", POSITIVE), ("negative", NEGATIVE))
         ]

@@ -1,15 +1,12 @@
 """Metrics against the iteration, a panel each: the paper's figure, with bands over seeds."""
 
-import math
-from collections.abc import Sequence
-
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 
 from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, spans, style, title
 from measureflow_plugins.reading.clocks import ITERATIONS

@@ -1,15 +1,12 @@
 """The sphere S^2 seen from afar: which side, what is in sight, and a density on it as pixels."""
 
+from __future__ import annotations
+
 import math
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import numpy as np
-from matplotlib.axes import Axes
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, final
-
 
 from measureflow.api import Particles, System
 from measureflow_plugins.reading.charts import DATA, TEACHER, Chart
@@ -30,7 +27,6 @@ class View:
     axes: np.ndarray
 
     @property
-    def behind(self) -> "View":
     def behind(self) -> View:
         """The view from the other side, up being up."""
         return View(self.axes * np.array([[-1.0], [1.0], [-1.0]]))

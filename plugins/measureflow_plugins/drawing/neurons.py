@@ -1,7 +1,7 @@
 """Where the neurons are at the start and at the end: sign by colour, weight by size, the teacher marked."""
 
 from __future__ import annotations
-from matplotlib.figure import Figure
+
 from typing import TYPE_CHECKING
 
 from measureflow_plugins.drawing import atoms
@@ -10,14 +10,12 @@ from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.densities import mesh_of
 from measureflow_plugins.reading.scenes import Scene
 
-
-def draw(scene: Scene, name: str) -> Figure:
-    """The first and the last snapshot of one measure, sizes on one scale."""
-
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
+def draw(scene: Scene, name: str) -> Figure:
+    """The first and the last snapshot of one measure, sizes on one scale."""
     from matplotlib.figure import Figure
 
     chart = chart_of(scene.last, name)
@@ -33,6 +31,5 @@ if TYPE_CHECKING:
             atoms.teacher(axes, page, planted)
         axes.set_title(f"step {system.step:,}" + (f", {page.name}" if page.name else ""))
     figure.suptitle(f"{scene.run.name}: {scene.last[name].whole:,} atoms of {name}")
-    figure.legend(handles=atoms.key(dots=None, signs=True, planted=planted is not None), loc="outside lower center", ncols=3)
     figure.legend(handles=atoms.key(dots=False, signs=True, planted=planted is not None), loc="outside lower center", ncols=3)
     return figure

@@ -1,17 +1,13 @@
 """Pages: where points of a chart are put, and how a density is shaded there."""
 
-import math
-from typing import final
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, final
 
 import attrs
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
 
 from measureflow.api import Particles, System
 from measureflow_plugins.drawing.globe import View, outline, raster, view_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,14 +31,6 @@ LOOK: dict[str, Any] = {
     "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "lines.linewidth": 1.6, "axes.linewidth": 0.8,
 }  # fmt: skip
-
-
-@final
-class Plain(LogFormatter):  # type: ignore[misc]
-    """Writes 0.5 where matplotlib writes 5e-01; leaves out the labels that it leaves out."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def look() -> Any:
@@ -91,8 +82,6 @@ def logarithm(axis: Axis) -> None:
     (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
     low, high = axis.get_view_interval()
     if high < 30 * low:
-        axis.set_major_formatter(Plain())
-        axis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
         axis.set_major_formatter(_plain())
         axis.set_minor_formatter(_plain(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
 

@@ -93,8 +93,6 @@ def learned(built: Built, system: System, mesh: Mesh) -> Float[Tensor, " rc"]:
     if missing:
         name, size = missing[0], system[missing[0]].whole
         raise MeasureflowError(
-            f"there is no density: the energy reads {name!r}, of whose {size:,} atoms the snapshots keep {system[name].size:,}; run "
-            f"again with observers = ['progress', {{kind = 'snapshots', atoms = {size}}}]"
             f"there is no density: the energy reads {name!r}, of whose {size:,} atoms the snapshots keep {system[name].size:,}; "
             f"run again with observers = ['progress', {{kind = 'snapshots', atoms = {size}}}]"
         )
