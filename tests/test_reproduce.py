@@ -111,6 +111,8 @@ def test_late_values_and_their_ratio(groups: dict[str, Group]) -> None:
     value = Check("late", "value", "slow", "made up", after=0.5, paper=(0.3, 0.5))
     ratio = Check("ratio", "value", "fast", "made up", over="slow", after=0.5, paper=(0.0, 1.0))
     unknown = Check("free", "value", "fast", "made up")
+    best = Check("best", "value", "slow", "made up", best="kl", paper=(0.2, 0.2))
+    assert findings(study(best), "paper", groups)[0].figure == 0.2  # the last is .4
     found = findings(study(value, ratio, unknown), "paper", groups)
     assert [finding.figure for finding in found] == [0.4, pytest.approx(0.2 / 0.4), 0.3]  # medians of the later half
     assert [finding.inside for finding in found] == [True, True, None]

@@ -8,6 +8,7 @@ import numpy as np
 
 from measureflow_plugins.reading.groups import Group, curve
 from measureflow_plugins.reading.levels import first_time
+from measureflow_plugins.reading.runs import Run
 from measureflow_plugins.studies.study import Band, Check, ScaleName, Study
 
 
@@ -40,17 +41,27 @@ def _figure(check: Check, metric: str, groups: Mapping[str, Group]) -> float | N
         assert check.level is not None
         mine, theirs = (first_time(curve(groups[case], metric), check.clock, check.level) for case in needed)
         return theirs / mine if mine and theirs else None
-    values = [late(groups[case], check.metric or metric, check.after) for case in needed]
+    values = [_value(groups[case], check.metric or metric, check) for case in needed]
     return values[0] if len(values) == 1 else values[0] / values[1]
 
 
-def late(group: Group, metric: str, after: float) -> float:
-    """The median over seeds of each run's median over the rows after the share `after` of its steps."""
-    medians = []
-    for run in group.runs:
-        steps, values = run.series(metric)
-        medians.append(float(np.median(values[steps >= after * run.experiment.steps])))
-    return float(np.median(medians))
+def _value(group: Group, metric: str, check: Check) -> float:
+    """The median over seeds of each run's value: the median of its late rows, or that of its best row."""
+    return float(
+        np.median([_late(run, metric, check.after) if check.best is None else _best(run, metric, check.best) for run in group.runs])
+    )
+
+
+def _late(run: Run, metric: str, after: float) -> float:
+    steps, values = run.series(metric)
+    return float(np.median(values[steps >= after * run.experiment.steps]))
+
+
+def _best(run: Run, metric: str, by: str) -> float:
+    """The value at the first step at which `by` is least."""
+    steps, chosen = run.series(by)
+    own, values = run.series(metric)
+    return float(values[own == steps[np.argmin(chosen)]][-1])
 
 
 def words(finding: Finding) -> str:
