@@ -31,8 +31,8 @@ class Check:
 
     kind "speed-up": how many times sooner than `over` the case `of` is at or below `level` of the study's metric, on `clock`.
     kind "value": the median of `metric` over the rows after the share `after` of the steps, and over the seeds; with `over`, that
-    of `of` divided by that of `over`. With `best`, not of late rows but at the one where that metric is least, as where a validation
-    set chooses the step. source: where the bands come from.
+    of `of` divided by that of `over`. With `best`, not of late rows but at the one where that metric is least, as where a
+    validation set chooses the step. source: where the bands come from.
     """
 
     what: str
