@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-import jinja2
-
 from measureflow import config
 from measureflow.api import Registry
 from measureflow_plugins.bibliography import cited
@@ -20,7 +18,7 @@ def page(runs: Sequence[Run], registry: Registry) -> str:
 
     names = labels(runs)
     main, parts = panels(runs)
-    return _template().render(
+    return _rendered(
         title=", ".join(dict.fromkeys(run.experiment.name for run in runs)),
         runs=[_about(run, name, colour) for run, name, colour in zip(runs, names, COLOURS * len(runs), strict=False)],
         metrics=main + parts,
@@ -32,9 +30,12 @@ def page(runs: Sequence[Run], registry: Registry) -> str:
     )
 
 
-def _template() -> jinja2.Template:
+def _rendered(**values: Any) -> str:
+    import jinja2
+
     loader = jinja2.PackageLoader("measureflow_plugins.report", "templates")
-    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template("page.html")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.get_template("page.html").render(**values)
 
 
 def _about(run: Run, name: str, colour: str) -> dict[str, Any]:
