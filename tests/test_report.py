@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -157,6 +158,25 @@ def test_a_part_is_apart_only_where_its_whole_is_shown(shell: Shell, registry: R
     main, parts = panels([read(folder, registry)])
     assert main == ["energy.nu", "energy.data", "nll"]
     assert "nll.error" in parts
+
+
+def test_what_is_no_number_is_a_gap(shell: Shell, registry: Registry) -> None:
+    folder = run(shell)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows[1]["kl"], rows[2]["kl"] = math.nan, math.inf
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert shell("report", str(folder)).code == 0
+
+    def never(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    figures = json.loads(Page((folder / "report.html").read_text()).scripts["figures"], parse_constant=never)
+    assert figures["main"]["data"][0]["y"] == [rows[0]["kl"], None, None, rows[3]["kl"]]
+    assert figures["main"]["layout"]["yaxis"]["type"] == "log"
+
+
+def test_a_run_without_metrics_has_a_report(shell: Shell) -> None:
+    assert shell("report", str(run(shell, metrics=[]))).code == 0
 
 
 def test_packing_rounds() -> None:

@@ -1,8 +1,11 @@
 """The curves of a report: every metric a panel, every run a line, any clock below."""
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from measureflow_plugins.observers.curves import LINEAR, TITLES
 from measureflow_plugins.reading.clocks import cheap_clocks
@@ -22,7 +25,7 @@ def panels(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
 
 def figure(runs: Sequence[Run], labels: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
     """A plotly figure as data: `data`, `layout`, and for each trace its `clocks`, by name the x of every point."""
-    rows = -(-len(metrics) // COLUMNS)
+    rows = max(1, -(-len(metrics) // COLUMNS))
     top = 80 if len(runs) > 1 else 44  # the legend needs room
     layout: dict[str, Any] = {
         "height": HEIGHT * rows + top + 50,
@@ -43,16 +46,21 @@ def figure(runs: Sequence[Run], labels: Sequence[str], metrics: Sequence[str]) -
             if metric not in run.metrics:
                 continue
             steps, values = run.series(metric)
-            positive &= bool((values > 0).all())
+            positive &= bool((values[np.isfinite(values)] > 0).all())
             new = not any(trace["legendgroup"] == label for trace in traces)
             line = {"name": html.escape(label), "legendgroup": label, "showlegend": new, "line": {"color": colour, "width": 2}}
             mode = {"type": "scatter", "mode": "lines" if len(values) > 1 else "markers"}
-            traces.append({**mode, **line, "y": values.tolist(), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
-            clocks.append({name: x.tolist() for name, x in cheap_clocks(run, steps).items()})
+            traces.append({**mode, **line, "y": _plain(values), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
+            clocks.append({name: _plain(x) for name, x in cheap_clocks(run, steps).items()})
         log = positive and metric.split(".")[0] not in LINEAR
         layout |= _axes(i, suffix, rows, log)
         layout["annotations"].append(_title(TITLES.get(metric, metric).replace("$\\gamma$", "gamma"), suffix))
     return {"data": traces, "layout": layout, "clocks": clocks}
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    """Numbers as JSON has them, which knows no NaN: a gap in the curve."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _axes(i: int, suffix: str, rows: int, log: bool) -> dict[str, Any]:
