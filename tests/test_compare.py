@@ -16,6 +16,7 @@ from measureflow_plugins.reading.levels import Comparison, compare
 from measureflow_plugins.reading.runs import read_all
 from measureflow_plugins.reading.words import sentences, table, times, verdict
 
+NONE = "none lies below every start and is reached by two"
 HERE = {"device": "cpu", "threads": 1, "platform": "somewhere"}
 
 
@@ -164,7 +165,7 @@ def test_two_groups_of_one_name_are_told_apart(tmp_path: Path, registry: Registr
         ([1.0, 0.1, 0.1], [1.0, 0.3, 0.15], (0.5, 0.2), "of the grid 1, 2, 5 x 10^k; reached by all"),
         ([0.38, 0.37, 0.34], [0.39, 0.36, 0.35], (0.372, 0.365, 0.357), "evenly between start and end; reached by all"),
         ([3.0, 1.0, -1.0], [3.0, 1.0, -5.0], (2.0, 1.0, 0.0), "evenly between start and end; reached by all"),
-        ([1.0, 2.0, 3.0], [1.0, 0.5, 0.2], (), "no level lies below every start and is reached by two: give one with --level"),
+        ([1.0, 2.0, 3.0], [1.0, 0.5, 0.2], (), f"{NONE} (a from 1 to 1; b from 1 to 0.2): give one with --level"),
     ],
 )
 def test_levels_chosen(
@@ -191,7 +192,7 @@ def test_seconds_of_different_machines_are_flagged(tmp_path: Path, registry: Reg
     b = recorded(tmp_path / "b", registry, [1.0, 0.1], step=0.02, environment=HERE | {"threads": 8})
     c = recorded(tmp_path / "c", registry, [1.0, 0.1], step=0.03, environment={})
     (alone,) = compared([a], registry).notes
-    assert alone == "seconds are those of cpu (1 thread, somewhere)"
+    assert alone == "seconds are those of cpu (1 thread, somewhere), start-up and whatever else it did included"
     (note,) = compared([a, b, c], registry).notes
     assert note == (
         "seconds were measured on different machines and tell little: a on cpu (1 thread, somewhere); "
@@ -240,3 +241,20 @@ def test_compare_says_what_was_wrong(shell: Shell, pair: list[Path], options: tu
     assert message in said.err
     assert shell("compare", pair[0], pair[0]).err == "error: the same run is given twice; name each once\n"
     assert "not a run folder" in shell("compare", "nowhere").err
+
+
+def test_little_left_of_a_speed_up_is_nearly_gone(tmp_path: Path, registry: Registry) -> None:
+    slow = recorded(tmp_path / "slow", registry, [1.0, 0.5, 0.4, 0.2, 0.1, 0.05, 0.04], every=10, step=0.02, rate=2.0)
+    fast = recorded(tmp_path / "fast", registry, [1.0, 0.5, 0.05, 0.04], every=10, step=0.02, rate=4.25)
+    told = sentences(compared([slow, fast], registry, [0.05]))[0]
+    assert told.startswith("fast reaches kl = 0.05 in 2.5 times fewer iterations than slow")  # 50 and 20, of .04 and .085
+    assert told.endswith("but in 0.85 times the neuron time: the speed-up in iterations is nearly gone in neuron time.")
+
+
+def test_seeds_are_left_out_of_a_groups_name(tmp_path: Path, registry: Registry) -> None:
+    folders = [
+        recorded(tmp_path / f"rate={rate},seed={seed}", registry, [1.0, 0.1], rate=rate, seed=seed)
+        for rate in (1.0, 2.0)
+        for seed in (0, 1)
+    ]
+    assert [group.label for group in grouped(read_all(folders, registry), registry)] == ["rate=1.0 (2 seeds)", "rate=2.0 (2 seeds)"]

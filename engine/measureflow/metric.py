@@ -38,8 +38,8 @@ class Metric(ABC):
     Write one for a new diagnostic. A subclass is a final frozen attrs class with a `kind`. Implement `measure(system,
     view)`: a dict of name -> 0-d tensor or float, the names under which they stand in metrics.jsonl (`kl` writes "kl";
     several numbers are "kind.part"). Leave tensors on their device: the observers read them. `reads` names the measures it
-    needs, "teacher" where it needs the truth, and `names` what it writes, so that a config without the ones, or with two
-    of the others, is refused before the run.
+    needs, "teacher" where it needs the truth, and `names` what it writes, so that a config that lacks a measure it reads,
+    or has two metrics that write one name, is refused before the run.
     """
 
     family: ClassVar[str] = "metric"

@@ -27,7 +27,7 @@ WHAT = ("curves", "density", "energy", "neurons", "angles")
 @click.option("--what", type=click.Choice(WHAT), default="curves", show_default=True, help="What to draw.")
 @click.option("--metric", "metrics", multiple=True, help="A metric among the curves. Default: all that every run has.")
 @click.option("--measure", help="The measure drawn by neurons and angles. Default: gamma, or the first that moves.")
-@click.option("--out", type=FOLDER, help="The file, .png or .pdf. Default: both, as RUN/figures/WHAT.")
+@click.option("--out", type=FOLDER, help="The file, .png or .pdf. Default: both, in figures/ of the first RUN.")
 @click.pass_obj
 def figure(
     registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None, out: Path | None
@@ -35,7 +35,8 @@ def figure(
     """Draws a run: curves (several runs too), or from its snapshots densities, energies, neurons or their angles."""
     with look():
         drawn = _drawn(registry, folders, what, metrics, measure)
-        for path in [out] if out else [folders[0] / "figures" / f"{what}{ending}" for ending in FORMATS]:
+        name = "-".join([what, *metrics, *([f"{len(folders)}-runs"] if len(folders) > 1 else [])])
+        for path in [out] if out else [folders[0] / "figures" / f"{name}{ending}" for ending in FORMATS]:
             save(drawn, path)
             click.echo(f"figure {path}")
 

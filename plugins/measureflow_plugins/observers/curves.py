@@ -13,6 +13,7 @@ from measureflow.observe import Observer, See, Stage
 from measureflow.record import read_metrics
 
 TITLES = {"kl": "KL(teacher | student)", "score": "score matching distance", "tv": "TV norm of $\\gamma$"}
+COLUMNS = 3
 LINEAR = ("tv", "mass", "energy")  # may be signed, or has a bound to be seen against
 
 
@@ -40,9 +41,14 @@ def draw(rows: Sequence[dict[str, float]], path: Path, title: str, only: Sequenc
     names = only or list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
     if not names:
         return
-    figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
+    columns = min(COLUMNS, len(names))
+    rows_of_panels = -(-len(names) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows_of_panels), layout="constrained")
     figure.suptitle(title)
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    panels = figure.subplots(rows_of_panels, columns, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for axes, name in zip(panels, names, strict=False):
         points = [(row["step"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True))
         axes.set(title=TITLES.get(name, name), xlabel="iteration")

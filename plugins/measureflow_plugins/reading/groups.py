@@ -1,5 +1,6 @@
 """Runs that differ in their seed alone, taken together: a median with a band."""
 
+import re
 from collections.abc import Sequence
 from functools import reduce
 from typing import Literal, final
@@ -83,7 +84,8 @@ def _label(group: Sequence[int], groups: Sequence[Sequence[int]], runs: Sequence
         return names[group[0]]
     mine = runs[group[0]].experiment.name
     alone = all(runs[i].experiment.name != mine for other in groups if other is not group for i in other)
-    return f"{mine if alone else names[group[0]]} ({len(group)} seeds)"
+    folder = re.sub(r"[,_-]?seed[=_-]?\d+", "", names[group[0]]) or names[group[0]]
+    return f"{mine if alone else folder} ({len(group)} seeds)"
 
 
 def group(label: str, runs: Sequence[Run], registry: Registry) -> Group:
@@ -98,6 +100,6 @@ def _clocks(group: Group, steps: np.ndarray) -> dict[str, np.ndarray]:
     """Iterations, each measure's own time, pair interactions where they are known, and the median of the seconds."""
     every = [cheap_clocks(run, steps) for run in group.runs]
     own = {name: times for name, times in every[0].items() if name not in (ITERATIONS, SECONDS)}
-    counted = {} if group.pairs is None else {PAIRS: steps * group.pairs}
+    counted = {} if not group.pairs else {PAIRS: steps * group.pairs}
     seconds = np.median([clocks[SECONDS] for clocks in every], axis=0)
     return {ITERATIONS: every[0][ITERATIONS], **own, **counted, SECONDS: seconds}

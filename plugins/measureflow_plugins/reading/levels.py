@@ -85,7 +85,8 @@ def _levels(curves: Sequence[Curve]) -> tuple[tuple[float, ...], str]:
         found, how = _between(reached, start)
         if found:
             return found, f"{how}; reached by {by}"
-    return (), "no level lies below every start and is reached by two: give one with --level"
+    told = "; ".join(f"{one.label} from {one.median[0]:.4g} to {np.nanmin(one.median):.4g}" for one in curves)
+    return (), f"none lies below every start and is reached by two ({told}): give one with --level"
 
 
 def _between(low: float, high: float) -> tuple[tuple[float, ...], str]:
@@ -115,7 +116,7 @@ def _notes(groups: Sequence[Group]) -> list[str]:
         for run in group.runs:
             machines.setdefault(machine(run), []).append(run.name)
     if len(machines) == 1:
-        return [*missing, f"{SECONDS} are those of {next(iter(machines))}"]
+        return [*missing, f"{SECONDS} are those of {next(iter(machines))}, start-up and whatever else it did included"]
     told = "; ".join(f"{', '.join(names)} on {where}" for where, names in machines.items())
     return [*missing, f"{SECONDS} were measured on different machines and tell little: {told}"]
 

@@ -9,6 +9,7 @@ from measureflow_plugins.reading.clocks import ITERATIONS, PAIRS, SECONDS
 from measureflow_plugins.reading.levels import Comparison
 
 FASTER, SLOWER = 1.25, 0.8  # a ratio of times between the two is no difference
+NEARLY = 1.1  # what is left of a speed-up from here to FASTER is little, and still something
 COUNTED = (ITERATIONS, PAIRS, SECONDS)  # fewer of these, less of the others
 Verdict = Literal["speed-up", "gone", "reversed"]
 
@@ -110,7 +111,9 @@ def _faster(goal: str, fast: str, slow: str, ratios: dict[str, float]) -> str:
     if not lost:
         return f"{told}."
     but = _listed([f"{times(1 / ratio)} times the {clock}" for clock, ratio in lost.items()])
-    ends = [(word, [clock for clock in lost if judged[clock] == word]) for word in ("gone", "reversed")]
+    near = [clock for clock, ratio in lost.items() if ratio >= NEARLY]
+    gone = [clock for clock in lost if judged[clock] == "gone" and clock not in near]
+    ends = [("nearly gone", near), ("gone", gone), ("reversed", [clock for clock in lost if judged[clock] == "reversed"])]
     end = " and ".join(f"{word} in {_listed(clocks)}" for word, clocks in ends if clocks)
     return f"{told}, but in {but}: the speed-up in iterations is {end}."
 
