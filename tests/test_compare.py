@@ -1,6 +1,7 @@
 """The compare command: runs whose curves are known, so that every first time, ratio and word is known too."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,26 @@ def test_seeds_are_left_out_of_a_groups_name(tmp_path: Path, registry: Registry)
         for seed in (0, 1)
     ]
     assert [group.label for group in grouped(read_all(folders, registry), registry)] == ["rate=1.0 (2 seeds)", "rate=2.0 (2 seeds)"]
+
+
+def test_how_often_it_is_measured_does_not_matter(tmp_path: Path, registry: Registry) -> None:
+    """An exponential is met between its rows exactly."""
+    often = recorded(tmp_path / "often", registry, [math.exp(-0.1 * k) for k in range(41)], every=1, step=0.02)
+    rarely = recorded(tmp_path / "rarely", registry, [math.exp(-0.1 * k) for k in range(0, 41, 8)], every=8, step=0.02, rate=3.0)
+    found = compared([often, rarely], registry, [0.5])
+    for label in ("often", "rarely"):
+        assert found.at(0.5, label, "iterations").time == pytest.approx(10 * math.log(2))
+
+
+def test_a_curve_may_start_at_infinity(tmp_path: Path, registry: Registry) -> None:
+    wild = recorded(tmp_path / "wild", registry, [math.inf, math.nan, 0.5, 0.1])
+    tame = recorded(tmp_path / "tame", registry, [1.0, 0.5, 0.2, 0.1], step=0.02)
+    found = compared([wild, tame], registry)
+    assert found.levels == (0.2, 0.1)
+    lost = recorded(tmp_path / "lost", registry, [math.inf, math.nan], step=0.03)
+    assert compared([lost, tame], registry).levels == ()
+
+
+def test_one_seed_twice_is_two_runs(tmp_path: Path, registry: Registry) -> None:
+    folders = [recorded(tmp_path / name, registry, [1.0, 0.1]) for name in ("a", "b")]
+    assert [group.label for group in grouped(read_all(folders, registry), registry)] == ["small (2 runs)"]

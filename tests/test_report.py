@@ -196,3 +196,23 @@ def test_every_reference_is_used_and_every_use_has_one(registry: Registry) -> No
     assert [use for use in USED if use not in registry.components] == []
     for entry in entries().values():
         assert re.fullmatch(r"@\w+\{\w+,\n(  \w+ = \{.*\},\n)+  year = \{\d{4}\}\n\}", entry.strip()), entry
+
+
+def test_no_density_of_the_student_where_a_frame_has_none(shell: Shell, registry: Registry) -> None:
+    folder = run(
+        shell,
+        measures__gamma__init={"kind": "uniform", "size": 40, "signs": "positive"},
+        observers=["checkpoint", {"kind": "snapshots", "atoms": 20}],
+    )
+    shown = replay(read(folder, registry), registry)  # at step 0 all masses are equal, later 20 of 40 say too little
+    assert shown is not None
+    assert shown["views"][0]["densities"] is None
+
+
+def test_a_run_of_another_device_keeps_its_densities(shell: Shell, registry: Registry) -> None:
+    folder = run(shell)
+    resolved = folder / "resolved.toml"
+    resolved.write_text(resolved.read_text().replace('device = "auto"', 'device = "cuda:7"'))
+    shown = replay(read(folder, registry), registry)
+    assert shown is not None
+    assert shown["views"][0]["densities"] is not None

@@ -149,7 +149,7 @@ def test_outside_its_band_it_ends_with_one(shell: Shell) -> None:
     assert said.code == 1
     assert "fast: 2 runs of 5 steps" in said.out
     assert said.out.splitlines()[-1].startswith("not reproduced: 1 of 1 figures lie outside")
-    assert sorted(path.name for path in Path("out").glob("*.toml")) == [
+    assert sorted(path.name for path in Path("out").glob("*=*.toml")) == [
         "fast,seed=0.toml", "fast,seed=1.toml", "slow,seed=0.toml", "slow,seed=1.toml",
     ]  # fmt: skip
 
@@ -183,3 +183,25 @@ def test_mistakes_are_said(shell: Shell, registry: Registry) -> None:
 )
 def test_durations_in_words(taken: float, told: str) -> None:
     assert spoken(taken) == told
+
+
+def test_a_folder_of_something_else_is_left_alone(shell: Shell) -> None:
+    Path("home/fast").mkdir(parents=True)
+    Path("home/fast/thesis.txt").write_text("years of work")
+    said = shell("reproduce", str(written()), "--out", "home")
+    assert said.code == 2
+    assert "home: exists already and has no study.toml" in said.err
+    Path("home/study.toml").write_text("# tiny.toml\n# small\n")
+    said = shell("reproduce", str(written()), "--out", "home")
+    assert said.code == 2
+    assert "home/fast: is in the way and is no run folder" in said.err
+    assert Path("home/fast/thesis.txt").read_text() == "years of work"
+
+
+def test_what_a_study_reads_is_asked_for_before_it_runs(shell: Shell) -> None:
+    said = shell("reproduce", str(written()), "--set", "metrics=[]", "--out", "out")
+    assert (said.code, Path("out").exists()) == (2, False)
+    assert "case 'slow' does not measure what the study reads: unknown metric 'kl'" in said.err
+    said = shell("reproduce", str(written()), "--set", "seed=abc", "--out", "out")
+    assert said.code == 2
+    assert "seed='abc': give a whole number from 0" in said.err

@@ -213,3 +213,15 @@ def test_facts_of_a_snapshot_are_plain_data(shell: Shell) -> None:
     with safe_open(recorded(shell) / "snapshots" / "still.safetensors", framework="pt") as file:
         facts = json.loads(file.metadata()["measures"])
     assert facts["data"] == {"domain": {"kind": "sphere"}, "whole": 50}
+
+
+def test_a_long_run_costs_no_memory_before_it_starts() -> None:
+    assert len(Snapshots().steps(10**12)) <= 40
+
+
+def test_a_network_of_many_parameters_is_projected_within_its_span() -> None:
+    points = Keyed(0).normal_rows(range(3), 100_000, torch.zeros(0), "x")
+    chart = chart_of(System({"gamma": Particles.uniform(points, Euclidean())}), "gamma")  # d x d would be 80 GB
+    assert torch.allclose(chart.axes.T @ chart.axes, torch.eye(2, dtype=torch.float64), atol=1e-9)
+    one = chart_of(System({"gamma": Particles.uniform(points[:1], Euclidean())}), "gamma")
+    assert one.names == ("coordinate 1", "coordinate 2")

@@ -54,7 +54,10 @@ def override(raw: Raw, setting: str) -> Raw:
 
 def change(raw: Raw, path: str, value: Any) -> Raw:
     """`raw` with the value at a dotted path changed; raises MeasureflowError where the path leads nowhere."""
-    changed: Raw = _changed(raw, path.split("."), value)
+    keys = path.split(".")
+    if not all(keys):
+        raise MeasureflowError(f"{path!r} is no path: keys are joined by single dots, as in measures.gamma.flows.0.rate")
+    changed: Raw = _changed(raw, keys, value)
     return changed
 
 

@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from measureflow.api import from_tables
+from measureflow.api import Experiment, MeasureflowError, from_tables
 from measureflow.cli import FOLDER, SETTINGS
+from measureflow.errors import unknown
 from measureflow.files import write
 from measureflow.plugins import Registry
 from measureflow_plugins.reading.groups import Group, group
@@ -24,6 +25,7 @@ from measureflow_plugins.studies.study import PAPER, SMALL, ScaleName, Study, me
 from measureflow_plugins.studies.study import read as read_study
 from measureflow_plugins.studies.verdict import Finding, findings, overall, words
 from measureflow_plugins.sweeps.members import Member, Outcome, run_all, save_index
+from measureflow_plugins.sweeps.report import claim
 
 
 @click.command(epilog=f"In the box: {', '.join(names())}.")
@@ -39,8 +41,9 @@ def reproduce(registry: Registry, name: str, settings: tuple[str, ...], scale: S
     cases = members(study, experiment, scale, settings)
     everyone = [member for several in cases.values() for member in several]
     for member in everyone:
-        from_tables(member.tables, registry, member.name)
+        _measures(study, from_tables(member.tables, registry, member.name))
     folder = out or Path("runs") / f"reproduce-{Path(name).stem}-{scale}"
+    claim(folder, "study.toml", "".join(f"# {part}\n" for part in (name, scale, *settings)))
     click.echo(f"{study.title} ({study.source})")
     _announce(cases, seconds(cases, registry), jobs)
     outcomes = _run(everyone, folder, jobs)
@@ -53,6 +56,15 @@ def reproduce(registry: Registry, name: str, settings: tuple[str, ...], scale: S
         click.echo(f"{outcome.name}: {outcome.status}: {outcome.error}; see {outcome.folder}.log", err=True)
     if failed or any(finding.inside is False for finding in found):
         sys.exit(1)
+
+
+def _measures(study: Study, e: Experiment) -> None:
+    """Raises MeasureflowError where an experiment does not measure what is drawn or checked."""
+    known = [name for probe in e.metrics for name in probe.metric.names]
+    wanted = [study.metric, *study.figure, *(name for check in study.checks for name in (check.metric, check.best) if name)]
+    for name in wanted:
+        if name not in known:
+            raise MeasureflowError(f"case {e.name!r} does not measure what the study reads: {unknown('metric', name, known)}")
 
 
 def _announce(cases: Mapping[str, Sequence[Member]], taken: Mapping[str, float], jobs: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from measureflow.api import MeasureflowError
 from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, spans, style, title
 from measureflow_plugins.reading.clocks import ITERATIONS
 from measureflow_plugins.reading.groups import Group, curve
@@ -27,6 +28,8 @@ def draw(groups: Sequence[Group], metrics: Sequence[str] = ()) -> Figure:
     from matplotlib.figure import Figure
 
     names = list(metrics) or shared(groups)
+    if not names:
+        raise MeasureflowError("no metric was measured by all of these runs; name [[metrics]] in the config and run again")
     columns = min(ROW, len(names))
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(0.4 + 3.1 * columns, 0.5 + 2.7 * rows), layout="constrained")

@@ -54,20 +54,25 @@ class Estimate:
         return math.hypot(self.spread or 0.0, self.bias or 0.0 if self.resolved else 0.0)
 
 
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation; NaN where a value is not finite."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
 def of_step(differences: Sequence[float], part: str = "step") -> Estimate:
     """From v(h) - v(h/2), one for each seed."""
-    error = 2 * statistics.stdev(differences) / math.sqrt(len(differences))
+    error = 2 * deviation(differences) / math.sqrt(len(differences))
     return Estimate(part, 2 * statistics.fmean(differences), error, student(len(differences) - 1) * error)
 
 
 def of_atoms(part: str, differences: Sequence[float]) -> Estimate:
     """From v(N) - v(2N), one for each seed."""
-    spread = math.sqrt(2) * statistics.stdev(differences)
+    spread = math.sqrt(2) * deviation(differences)
     return attrs.evolve(of_step(differences, part), spread=spread, spread_error=spread / math.sqrt(2 * (len(differences) - 1)))
 
 
 def of_data(values: Sequence[Sequence[float]], part: str) -> Estimate:
     """From v on each resample of the data, one list for each seed."""
-    spread = math.sqrt(statistics.fmean(statistics.variance(each) for each in values))
+    spread = math.sqrt(statistics.fmean(deviation(each) ** 2 for each in values))
     freedom = sum(len(each) - 1 for each in values)
     return Estimate(part, spread=spread, spread_error=spread / math.sqrt(2 * freedom))

@@ -10,7 +10,7 @@ import attrs
 from measureflow.experiment import Experiment
 from measureflow.observe import Row
 from measureflow.plugins import Registry
-from measureflow_plugins.meter.estimates import Estimate, of_atoms, of_data, of_step
+from measureflow_plugins.meter.estimates import Estimate, deviation, of_atoms, of_data, of_step
 from measureflow_plugins.meter.report import Metered
 from measureflow_plugins.meter.runs import BASE, DATA, STEP, TEST, Rows, Run, ended, runs
 
@@ -60,7 +60,7 @@ def _metric(name: str, seeds: Sequence[Rows]) -> Metered:
     values = [rows[BASE][0][name] for rows in seeds]
     order = sorted(seeds[0], key=lambda part: part == TEST)
     parts = tuple(_part(part, name, seeds) for part in order if part != BASE)
-    return Metered(name, statistics.fmean(values), statistics.stdev(values), parts)
+    return Metered(name, statistics.fmean(values), deviation(values), parts)
 
 
 def _part(part: str, name: str, seeds: Sequence[Rows]) -> Estimate:

@@ -41,7 +41,7 @@ class Snapshots(Observer):
     def steps(self, last: int) -> frozenset[int]:
         """The steps at which a run of `last` steps is saved."""
         spaced = np.geomspace(1, max(last, 1), self.count - 1) if self.spacing == "log" else np.linspace(0, last, self.count)
-        return frozenset({0, last, *self.at, *(int(step) for step in spaced.round())}) & frozenset(range(last + 1))
+        return frozenset(step for step in (0, last, *self.at, *map(int, spaced.round())) if 0 <= step <= last)
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

@@ -76,9 +76,11 @@ def _plane(measures: dict[str, Particles]) -> tuple[Float[Tensor, "d 2"], tuple[
     cloud = next((mu for other, mu in measures.items() if other != TEACHER), measures.get(TEACHER))
     assert cloud is not None
     points = cloud.points.double()
-    _, _, rows = torch.linalg.svd(points - points.mean(0), full_matrices=True)
-    for j, row in enumerate(rows):
+    _, sizes, rows = torch.linalg.svd(points - points.mean(0), full_matrices=False)
+    for j, row in enumerate(rows[sizes > 1e-12 * points.norm()]):
         _join(columns, row, names, f"principal axis {j + 1}")
+    for k in range(min(3, points.shape[1])):  # where the points span less than a plane
+        _join(columns, torch.nn.functional.one_hot(torch.tensor(k), points.shape[1]).double(), names, f"coordinate {k + 1}")
     if len(columns) == 1:  # d = 1: the second axis is empty
         return torch.stack([columns[0], torch.zeros_like(columns[0])], 1), (names[0], "")
     return torch.stack(columns, 1), (names[0], names[1])

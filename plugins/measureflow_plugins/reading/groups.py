@@ -63,7 +63,8 @@ def curve(group: Group, metric: str) -> Curve:
         raise MeasureflowError(f"{group.label}: its runs have no step in common at which {metric} was measured")
     values = np.stack([_at(at, value, steps) for at, value in series])
     low, high = (25, 75) if len(series) >= ENOUGH else (0, 100)
-    edges = np.percentile(values, [low, high], axis=0)
+    with np.errstate(invalid="ignore"):  # an infinite value has no neighbour to interpolate with
+        edges = np.percentile(values, [low, high], axis=0)
     band: Literal["range", "quartiles"] = "quartiles" if len(series) >= ENOUGH else "range"
     return Curve(group.label, len(series), _clocks(group, steps), np.median(values, axis=0), edges[0], edges[1], band)
 
@@ -82,10 +83,11 @@ def _label(group: Sequence[int], groups: Sequence[Sequence[int]], runs: Sequence
     """A single run's folder; of several runs their experiment's name, where no other group has it, and how many they are."""
     if len(group) == 1:
         return names[group[0]]
+    what = "seeds" if len({runs[i].experiment.seed for i in group}) == len(group) else "runs"
     mine = runs[group[0]].experiment.name
     alone = all(runs[i].experiment.name != mine for other in groups if other is not group for i in other)
     folder = re.sub(r"[,_-]?seed[=_-]?\d+", "", names[group[0]]) or names[group[0]]
-    return f"{mine if alone else folder} ({len(group)} seeds)"
+    return f"{mine if alone else folder} ({len(group)} {what})"
 
 
 def group(label: str, runs: Sequence[Run], registry: Registry) -> Group:

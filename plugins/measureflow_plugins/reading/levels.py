@@ -67,9 +67,23 @@ def compare(groups: Sequence[Group], metric: str, levels: Sequence[float] = ()) 
 
 
 def first_time(one: Curve, clock: str, level: float) -> float | None:
-    """The first measured time at which the median is at or below the level."""
+    """When the median is first at or below the level: between two rows as if its logarithm fell evenly, where it has one."""
     below = np.flatnonzero(one.median <= level)
-    return float(one.clocks[clock][below[0]]) if len(below) and clock in one.clocks else None
+    if not len(below) or clock not in one.clocks:
+        return None
+    row, times = below[0], one.clocks[clock]
+    if row == 0:
+        return float(times[0])
+    return float(times[row - 1] + _share(one.median[row - 1], one.median[row], level) * (times[row] - times[row - 1]))
+
+
+def _share(before: float, after: float, level: float) -> float:
+    """How far along from `before` (above the level) to `after` (at or below it) the level lies, in (0, 1]."""
+    if not math.isfinite(before) or not math.isfinite(after):
+        return 1.0
+    if after > 0:
+        before, after, level = math.log(before), math.log(after), math.log(level)
+    return (before - level) / (before - after)
 
 
 def _crossing(level: float, one: Curve, first: Curve, clock: str) -> Crossing:
@@ -79,13 +93,16 @@ def _crossing(level: float, one: Curve, first: Curve, clock: str) -> Crossing:
 
 def _levels(curves: Sequence[Curve]) -> tuple[tuple[float, ...], str]:
     """Levels that all curves pass on their way down, else two of them; how they were chosen."""
-    lowest = sorted(float(np.nanmin(one.median)) for one in curves)
-    start = min(float(one.median[0]) for one in curves)
+    finite = [one.median[np.isfinite(one.median)] for one in curves]
+    if not all(len(values) for values in finite):
+        return (), "one of the curves has no finite value: give one with --level"
+    lowest = sorted(float(values.min()) for values in finite)
+    start = min(float(values[0]) for values in finite)
     for reached, by in ((lowest[-1], "all"), (lowest[min(1, len(lowest) - 1)], "at least two")):
         found, how = _between(reached, start)
         if found:
             return found, f"{how}; reached by {by}"
-    told = "; ".join(f"{one.label} from {one.median[0]:.4g} to {np.nanmin(one.median):.4g}" for one in curves)
+    told = "; ".join(f"{one.label} from {values[0]:.4g} to {values.min():.4g}" for one, values in zip(curves, finite, strict=True))
     return (), f"none lies below every start and is reached by two ({told}): give one with --level"
 
 

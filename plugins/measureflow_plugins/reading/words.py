@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 from measureflow_plugins.reading.clocks import ITERATIONS, PAIRS, SECONDS
@@ -28,7 +29,7 @@ def table(comparison: Comparison) -> Table:
     for level in comparison.levels:
         for i, one in enumerate(comparison.curves):
             cells = [_cell(comparison, level, one.label, clock, i > 0) for clock in comparison.clocks]
-            shown.add_row(f"{level:g}" if i == 0 else "", one.label, *cells, end_section=i == len(comparison.curves) - 1)
+            shown.add_row(f"{level:g}" if i == 0 else "", escape(one.label), *cells, end_section=i == len(comparison.curves) - 1)
     return shown
 
 
@@ -56,7 +57,7 @@ def _cell(comparison: Comparison, level: float, label: str, clock: str, bracket:
 
 
 def _amount(time: float) -> str:
-    whole = float(time).is_integer() and time < 1e6
+    whole = (float(time).is_integer() or time >= 100) and time < 1e6
     return f"{time:,.0f}" if whole else f"{time:.3g}"
 
 

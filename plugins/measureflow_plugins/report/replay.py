@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from measureflow.api import Built, MeasureflowError, Registry, System, build
+from measureflow.api import Built, MeasureflowError, Registry, System
 from measureflow_plugins.reading.charts import DATA, TEACHER, Chart, chart_of
 from measureflow_plugins.reading.densities import mesh_of, student, teacher
-from measureflow_plugins.reading.runs import Run
+from measureflow_plugins.reading.runs import Run, rebuilt
 from measureflow_plugins.reading.snapshots import snapshots, steps_saved
 
 SIZE = {"globe": 64, "circle": 90, "plane": 64, "torus": 64}
@@ -27,7 +27,7 @@ def replay(run: Run, registry: Registry) -> dict[str, Any] | None:
         return None
     systems = snapshots(run.folder, registry)
     try:
-        built: Built | None = build(run.experiment, registry, str(run.folder))
+        built: Built | None = rebuilt(run, registry)
     except MeasureflowError:
         built = None  # the data are gone: points can be shown, densities not
     moving = list(run.experiment.measures)
@@ -97,7 +97,7 @@ def _densities(chart: Chart, systems: Sequence[System], built: Built | None) -> 
         return None
     planted, learned = teacher(built, mesh), [student(built, system, mesh) for system in systems]
     known = [law for law in learned if law is not None]
-    if not known:
+    if len(known) < len(learned):  # a frame whose neurons were saved in part has none
         return None
     top = float(max(law.max() for law in ([planted] if planted is not None else []) + known[len(known) // 2 :]))
     return {

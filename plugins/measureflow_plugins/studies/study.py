@@ -128,7 +128,9 @@ def members(study: Study, experiment: Raw, scale: ScaleName, settings: Iterable[
         tables = config.changes({**experiment, "name": case}, changes)
         for setting in settings:
             tables = config.override(tables, setting)
-        first = int(tables.get("seed", 0))
+        first = tables.get("seed", 0)
+        if not isinstance(first, int) or first < 0:
+            raise ConfigError("--set", [f"seed={first!r}: give a whole number from 0"])
         seeds = range(first, first + size.seeds)
         found[case] = [Member.of(case if size.seeds == 1 else f"{case},seed={seed}", tables, {"seed": seed}) for seed in seeds]
     return found

@@ -127,6 +127,8 @@ def _command(member: Member, folder: Path) -> Sequence[str]:
     run, measureflow = folder / member.name, (sys.executable, "-m", "measureflow")
     if _reached(run) >= 0:
         return (*measureflow, "resume", str(run), "--quiet")
+    if run.exists() and any(run.iterdir()) and not any((run / name).exists() for name in ("config.toml", "resolved.toml")):
+        raise MeasureflowError(f"{run}: is in the way and is no run folder; move it, or give --out another folder")
     shutil.rmtree(run, ignore_errors=True)
     return (*measureflow, "run", str(folder / f"{member.name}.toml"), "--out", str(run), "--quiet")
 
