@@ -213,3 +213,17 @@ def test_loading_the_plugins_does_not_load_matplotlib() -> None:
 
 def test_every_what_is_offered(shell: Shell) -> None:
     assert re.search(r"curves\|density\|energy\|neurons\|angles", shell("figure", "--help").out)
+
+
+def test_a_run_without_metrics_has_no_curves(shell: Shell) -> None:
+    assert shell("run", shell.write({"metrics": []}), "--out", "bare", "--quiet").code == 0
+    said = shell("figure", "bare")
+    assert said.code == 2
+    assert "no metric was measured by all of these runs" in said.err
+
+
+def test_a_figure_of_several_runs_has_a_name_of_its_own(shell: Shell) -> None:
+    for seed in (0, 1):
+        assert shell("run", shell.write({"seed": seed, "observers": ["checkpoint"]}), "--out", f"r{seed}", "--quiet").code == 0
+    assert shell("figure", "r0", "r1", "--metric", "kl").code == 0
+    assert sorted(path.name for path in Path("r0/figures").iterdir()) == ["curves-kl-2-runs.pdf", "curves-kl-2-runs.png"]

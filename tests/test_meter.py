@@ -38,7 +38,7 @@ from measureflow_plugins.flows.repeat import Repeat
 from measureflow_plugins.flows.restart import Restart
 from measureflow_plugins.inits.union import joined
 from measureflow_plugins.meter.coarse import Coarse
-from measureflow_plugins.meter.estimates import Estimate, of_atoms, of_data, of_step
+from measureflow_plugins.meter.estimates import Estimate, deviation, of_atoms, of_data, of_step
 from measureflow_plugins.meter.meter import cost, metered, plan
 from measureflow_plugins.meter.runs import refined
 from measureflow_plugins.schemes.sequential import Sequential
@@ -384,3 +384,9 @@ def test_what_a_user_can_mend(shell: Shell, registry: Registry) -> None:
     named = attrs.evolve(simple(registry, Power()), measures={"step": simple(registry, Power()).measures["nu"]})
     with pytest.raises(MeasureflowError, match=r"measures.step: the meter has a part of that name"):
         plan(named, 2, 2)
+
+
+def test_what_is_not_finite_has_no_spread() -> None:
+    assert math.isnan(deviation([1.0, math.inf]))
+    assert math.isnan(of_step([math.nan, 1.0]).bias or 0.0)
+    assert deviation([1.0, 3.0]) == pytest.approx(math.sqrt(2))
