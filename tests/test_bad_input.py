@@ -219,8 +219,14 @@ def test_a_file_that_is_no_config(shell: Shell, command: str, content: Any, says
     [
         ("nonsense", "write path=value, as in measures.gamma.flows.0.rate=5"),
         ("=3", "write path=value"),
-        ("measures.nu.flows.7.rate=3", "'7' does not lead anywhere: here is a list of 2 (use 0 to 1)"),
-        ("measures.nu.flows.x.rate=3", "'x' does not lead anywhere: here is a list of 2 (use 0 to 1)"),
+        (
+            "measures.nu.flows.7.rate=3",
+            "'7' does not lead anywhere: here is a list of 2 (use 0 to 1; to add one, give the whole list)",
+        ),
+        (
+            "measures.nu.flows.x.rate=3",
+            "'x' does not lead anywhere: here is a list of 2 (use 0 to 1; to add one, give the whole list)",
+        ),
         ("name.x=3", "'x' does not lead anywhere: here is the value 'small'"),
     ],
 )

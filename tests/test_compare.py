@@ -282,3 +282,12 @@ def test_a_curve_may_start_at_infinity(tmp_path: Path, registry: Registry) -> No
 def test_one_seed_twice_is_two_runs(tmp_path: Path, registry: Registry) -> None:
     folders = [recorded(tmp_path / name, registry, [1.0, 0.1]) for name in ("a", "b")]
     assert [group.label for group in grouped(read_all(folders, registry), registry)] == ["small (2 runs)"]
+
+
+def test_without_a_metric_it_takes_one_that_all_have(shell: Shell) -> None:
+    for out, metrics in (("a", ["tv", "mass"]), ("b", ["mass", "tv"]), ("c", ["kl"])):
+        file = shell.write({"metrics": metrics, "observers": ["checkpoint"]})
+        assert shell("run", file, "--out", out, "--quiet").code == 0
+    assert "levels of tv" in shell("compare", "a", "b").out
+    said = shell("compare", "a", "c")
+    assert (said.code, "no metric in common" in said.err) == (2, True)

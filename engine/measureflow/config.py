@@ -74,7 +74,11 @@ def _changed(node: Any, keys: Sequence[str], value: Any) -> Any:
         return {**node, key: _changed(node.get(key, {}), rest, value)}
     if isinstance(node, list) and key.isdigit() and int(key) < len(node):
         return [_changed(item, rest, value) if i == int(key) else item for i, item in enumerate(node)]
-    there = f"a list of {len(node)} (use 0 to {len(node) - 1})" if isinstance(node, list) else f"the value {node!r}"
+    there = (
+        f"a list of {len(node)} (use 0 to {len(node) - 1}; to add one, give the whole list)"
+        if isinstance(node, list)
+        else f"the value {node!r}"
+    )
     raise MeasureflowError(f"{key!r} does not lead anywhere: here is {there}")
 
 

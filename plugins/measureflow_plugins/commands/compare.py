@@ -1,7 +1,7 @@
 """measureflow compare: what is faster, and in what."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from measureflow.api import MeasureflowError
 from measureflow.cli import FOLDER
 from measureflow.files import write
 from measureflow.plugins import Registry
@@ -23,19 +24,26 @@ from measureflow_plugins.reading.words import sentences, table
 
 @click.command(name="compare")
 @click.argument("folders", metavar="RUN...", type=FOLDER, nargs=-1, required=True)
-@click.option("--metric", default="kl", show_default=True, help="The metric to compare; it falls while a run gets better.")
+@click.option(
+    "--metric", help="The metric to compare; it falls while a run gets better. Default: kl, or the first that all measured."
+)
 @click.option("--level", "levels", multiple=True, type=float, help="A level to reach. Default: some that all runs reach.")
 @click.option("--out", type=FOLDER, metavar="FILE.png", help="Draw it against every clock; .png or .pdf.")
 @click.option("--json", "into", type=FOLDER, help="Write curves, first times and words to this file.")
 @click.pass_obj
 def compare_runs(
-    registry: Registry, folders: tuple[Path, ...], metric: str, levels: tuple[float, ...], out: Path | None, into: Path | None
+    registry: Registry,
+    folders: tuple[Path, ...],
+    metric: str | None,
+    levels: tuple[float, ...],
+    out: Path | None,
+    into: Path | None,
 ) -> None:
     """Compares recorded runs on every clock; those that differ in the seed alone are taken together."""
     runs = read_all(folders, registry)
-    found = compare(grouped(runs, registry), metric, levels)
+    found = compare(grouped(runs, registry), metric or _common(runs), levels)
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(table(found) if found.levels else f"levels: {found.chosen}")
+    console.print(table(found) if found.levels else f"levels of {found.metric}: {found.chosen}")
     for sentence in sentences(found):
         click.echo(sentence)
     if out:
@@ -43,6 +51,14 @@ def compare_runs(
             save(draw(found), out)
     if into:
         write(into, json.dumps(record(found, runs), indent=1).encode())
+
+
+def _common(runs: Sequence[Run]) -> str:
+    """kl, or the first metric that every run has; raises MeasureflowError where there is none."""
+    shared = [name for name in runs[0].metrics if all(name in run.metrics for run in runs)]
+    if not shared:
+        raise MeasureflowError("these runs have no metric in common: nothing to compare")
+    return "kl" if "kl" in shared else shared[0]
 
 
 def record(found: Comparison, runs: list[Run]) -> Mapping[str, Any]:
