@@ -16,7 +16,7 @@ from measureflow.measure import Particles
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.observers.snapshots import Snapshots
 from measureflow_plugins.reading.charts import chart_of
-from measureflow_plugins.reading.clocks import all_clocks, own_times
+from measureflow_plugins.reading.clocks import PAIRS, cheap_clocks, own_times, pairs_per_step
 from measureflow_plugins.reading.densities import mesh_of, student, teacher
 from measureflow_plugins.reading.runs import labels, read, read_all
 from measureflow_plugins.reading.snapshots import scaled_up, snapshots
@@ -115,7 +115,7 @@ def test_each_measure_has_its_own_time(shell: Shell, registry: Registry) -> None
     assert shell("run", file, "--out", "run", "--quiet").code == 0
     run = read(Path("run"), registry)
     steps, _ = run.series("tv")
-    clocks = all_clocks(run, steps, registry)
+    clocks = cheap_clocks(run, steps) | {PAIRS: steps * pairs_per_step(run, registry)}
     assert np.allclose(clocks["particle time"], [0, 0.01, 0.02, 0.03])
     assert np.allclose(clocks["neuron time"], [0, 0.04, 0.08, 0.10])
     assert clocks["iterations"].tolist() == [0, 1, 2, 3]

@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import click
 from rich.console import Console
-from rich.progress import Progress
 
 from measureflow.api import Experiment, MeasureflowError, from_tables
 from measureflow.cli import FOLDER, SETTINGS
@@ -25,7 +24,7 @@ from measureflow_plugins.studies.study import PAPER, SMALL, ScaleName, Study, me
 from measureflow_plugins.studies.study import read as read_study
 from measureflow_plugins.studies.verdict import Finding, findings, overall, words
 from measureflow_plugins.sweeps.members import Member, Outcome, run_all, save_index
-from measureflow_plugins.sweeps.report import claim
+from measureflow_plugins.sweeps.report import claim, showing, stopped
 
 
 @click.command(epilog=f"In the box: {', '.join(names())}.")
@@ -46,7 +45,11 @@ def reproduce(registry: Registry, name: str, settings: tuple[str, ...], scale: S
     claim(folder, "study.toml", "".join(f"# {part}\n" for part in (name, scale, *settings)))
     click.echo(f"{study.title} ({study.source})")
     _announce(cases, seconds(cases, registry), jobs)
-    outcomes = _run(everyone, folder, jobs)
+    try:
+        with showing(study.title, len(everyone)) as see:
+            outcomes = run_all(everyone, folder, jobs, see)
+    except KeyboardInterrupt:
+        stopped(folder)
     save_index(outcomes, folder)
     groups = _groups(cases, outcomes, registry)
     found = findings(study, scale, groups)
@@ -74,16 +77,6 @@ def _announce(cases: Mapping[str, Sequence[Member]], taken: Mapping[str, float],
         runs = f"{len(several)} runs of " if len(several) > 1 else ""
         click.echo(f"  {case}: {runs}{steps:,} steps, about {spoken(taken[case])} here")
     click.echo(f"  in all about {spoken(sum(taken.values()))} of work on this device, {jobs} side by side; metrics not counted")
-
-
-def _run(everyone: Sequence[Member], folder: Path, jobs: int) -> list[Outcome]:
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("runs", total=len(everyone))
-        try:
-            return run_all(everyone, folder, jobs, lambda outcome: bar.advance(task))
-        except KeyboardInterrupt:
-            click.echo(f"stopped; the same command with --out {folder} goes on", err=True)
-            sys.exit(130)
 
 
 def _groups(cases: Mapping[str, Sequence[Member]], outcomes: Sequence[Outcome], registry: Registry) -> dict[str, Group]:

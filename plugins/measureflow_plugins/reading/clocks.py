@@ -5,7 +5,7 @@ Iterations favour whoever takes large steps, seconds whoever had the faster mach
 
 import numpy as np
 
-from measureflow.api import MeasureflowError, Registry
+from measureflow.api import Registry
 from measureflow_plugins.commands.timing import pairs
 from measureflow_plugins.reading.runs import Run, rebuilt
 
@@ -48,13 +48,3 @@ def pairs_per_step(run: Run, registry: Registry) -> float:
     """Pair interactions of one step, which is taken to count them; raises MeasureflowError where that cannot be done here."""
     built = rebuilt(run, registry)
     return float(pairs(built.simulation, built.system))
-
-
-def all_clocks(run: Run, steps: np.ndarray, registry: Registry) -> dict[str, np.ndarray]:
-    """Every clock; pair interactions only where the experiment can be built again."""
-    clocks = cheap_clocks(run, steps)
-    try:
-        clocks[PAIRS] = steps * pairs_per_step(run, registry)
-    except MeasureflowError:
-        return clocks
-    return clocks

@@ -38,11 +38,13 @@ def figure(runs: Sequence[Run], labels: Sequence[str], metrics: Sequence[str]) -
         "hovermode": "closest",
         "annotations": [],
     }
+    measured = [np.unique([int(row["step"]) for row in run.rows]) for run in runs]
+    times = [cheap_clocks(run, steps) for run, steps in zip(runs, measured, strict=True)]
     traces, clocks = [], []
     for i, metric in enumerate(metrics):
         suffix = str(i + 1) if i else ""
         positive = True
-        for run, label, colour in zip(runs, labels, COLOURS * len(runs), strict=False):
+        for k, (run, label, colour) in enumerate(zip(runs, labels, COLOURS * len(runs), strict=False)):
             if metric not in run.metrics:
                 continue
             steps, values = run.series(metric)
@@ -51,7 +53,8 @@ def figure(runs: Sequence[Run], labels: Sequence[str], metrics: Sequence[str]) -
             line = {"name": html.escape(label), "legendgroup": label, "showlegend": new, "line": {"color": colour, "width": 2}}
             mode = {"type": "scatter", "mode": "lines" if len(values) > 1 else "markers"}
             traces.append({**mode, **line, "y": _plain(values), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
-            clocks.append({name: _plain(x) for name, x in cheap_clocks(run, steps).items()})
+            at = np.searchsorted(measured[k], steps)
+            clocks.append({name: _plain(x[at]) for name, x in times[k].items()})
         log = positive and metric.split(".")[0] not in LINEAR
         layout |= _axes(i, suffix, rows, log)
         layout["annotations"].append(_title(TITLES.get(metric, metric).replace("$\\gamma$", "gamma"), suffix))

@@ -10,6 +10,7 @@ from measureflow_plugins.bibliography import cited
 from measureflow_plugins.reading.runs import Run, labels
 from measureflow_plugins.report.curves import COLOURS, figure, panels
 from measureflow_plugins.report.replay import replay
+from measureflow_plugins.sweeps.tables import flat
 
 
 def page(runs: Sequence[Run], registry: Registry) -> str:
@@ -41,6 +42,7 @@ def _rendered(**values: Any) -> str:
 def _about(run: Run, name: str, colour: str) -> dict[str, Any]:
     """What the page tells of one run in words and tables."""
     last, e = run.last, run.experiment
+    facts = flat(run.environment, lambda value: not isinstance(value, dict))
     step, seconds = int(last.get("step", 0)), last.get("seconds", 0.0)
     return {
         "name": name,
@@ -52,16 +54,9 @@ def _about(run: Run, name: str, colour: str) -> dict[str, Any]:
         "per_step": 1e3 * seconds / step if step else None,
         "last": {metric: f"{last[metric]:.5g}" for metric in run.metrics},
         "config": config.dumps(config.unstructure(e)),
-        "environment": _flat(run.environment),
+        "environment": {key: _told(value) for key, value in facts.items()},
     }
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested facts as one table: `packages.torch` and so on."""
-    flat = {}
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return flat
+def _told(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

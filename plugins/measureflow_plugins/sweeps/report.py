@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -67,7 +67,7 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
 
 
-def stopped(folder: Path) -> None:
+def stopped(folder: Path) -> NoReturn:
     """Says after Ctrl-C how to go on, and ends."""
     click.echo(f"stopped; the same command with --out {folder} goes on", err=True)
     sys.exit(130)
