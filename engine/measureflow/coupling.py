@@ -40,11 +40,7 @@ class Linear(Potential):
     terms: Sequence[tuple[float, Particles]]
 
     def __call__(self, at: Tensor, need: Need) -> Field:
-        (c, mu), *others = self.terms
-        result = self.reducer.field(self.phi, at, mu, need).scale(c)
-        for c, mu in others:
-            result = result.plus(self.reducer.field(self.phi, at, mu, need), c)
-        return result
+        return self.reducer.fields(self.phi, at, self.terms, need)
 
     def reads(self, mu: Particles) -> bool:
         return any(term.shares(mu) for _, term in self.terms)

@@ -1,7 +1,7 @@
 """An experiment: what a TOML file says, and the simulation it stands for."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, final
@@ -23,9 +23,11 @@ from measureflow.plugins import Registry
 from measureflow.reduce import Reducer, auto
 from measureflow.schedule import LARGEST, Schedule, as_schedule, within
 from measureflow.scheme import Game, Scheme
+from measureflow.shard import Sharded, part
 from measureflow.simulate import Simulation
 from measureflow.source import Init, Setting, Source, World
 from measureflow.stream import ROWS
+from measureflow.team import Team
 
 DEFAULTS: Mapping[str, Any] = {
     "order": "sequential",
@@ -33,6 +35,7 @@ DEFAULTS: Mapping[str, Any] = {
     "observers": ["progress", "checkpoint", "curves", "snapshots"],
 }
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
+SHARDED = 4096  # atoms from which on a measure is held in parts: fewer cost more to exchange than to hold
 STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; in place perhaps 1
 
 
@@ -60,6 +63,7 @@ class Experiment:
     - `data` brings the measures that stand still, `measures` are those that move, `coupling` gives them their potentials;
     - `device` is a name of torch's, "auto" a GPU where there is one; `dtype` is that of every tensor;
     - `reducer` None means: picked per reduction ("auto"); `in_place`: see `Game`;
+    - `sharded` names the measures that several processes hold in parts, None those of at least `SHARDED` atoms;
     - `metrics` are measured and `observers` look, each `every` so many steps.
     """
 
@@ -75,6 +79,7 @@ class Experiment:
     dtype: Literal["float32", "float64"] = "float32"
     reducer: Reducer | None = None
     in_place: bool = False
+    sharded: tuple[str, ...] | None = None
     metrics: tuple[Probe, ...] = ()
     observers: tuple[Watch, ...] = ()
 
@@ -90,6 +95,26 @@ class Built:
     system: System
     simulation: Simulation
     view: View
+
+    def dealt(self, team: Team, names: Sequence[str] | None) -> "Built":
+        """What one process of a team holds: its part of the named measures, by default the large ones, and all of the others.
+
+        Raises MeasureflowError where there are more processes than atoms.
+        """
+        if team.size == 1:
+            return self
+        measures = self.system.measures
+        chosen = [name for name, mu in measures.items() if mu.size >= SHARDED] if names is None else names
+        for name in chosen:
+            if measures[name].size < team.size:
+                raise MeasureflowError(f"sharded: {name!r} has {measures[name].size} atoms for {team.size} processes; leave it out")
+        reducer = Sharded(self.simulation.game.reducer, team)
+        game = attrs.evolve(self.simulation.game, reducer=reducer)
+        return Built(
+            self.system.replace({name: part(measures[name], team) for name in chosen}),
+            attrs.evolve(self.simulation, game=game),
+            attrs.evolve(self.view, reducer=reducer),
+        )
 
     def __repr__(self) -> str:
         return f"Built({self._rules()}, {self.system!r})"
@@ -188,6 +213,9 @@ def _loose_ends(e: Experiment, sizes: Mapping[str, int]) -> Iterator[str]:
             for read in flow.reads:
                 if read not in there:
                     yield f"measures.{name}.flows.{i} ({flow.kind}): reads {unknown('measure', read, there)}"
+    for name in e.sharded or ():
+        if name not in there:
+            yield f"sharded: {unknown('measure', name, there)}"
     for i, probe in enumerate(e.metrics):
         for read in probe.metric.reads:
             if read not in there:

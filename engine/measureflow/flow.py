@@ -29,7 +29,9 @@ class Flow(ABC):
 
     Say of the class: `local`, each atom moves by itself, given the potential, so that the measure may be cut into blocks;
     `pointwise`, the move is a gradient step at the given points, which is what extragradient needs; `reads`, the names of
-    the measures that `context.take` is used on; `once`, it acts once a step, whatever h is. Flows keep no state: what
+    the measures that `context.take` is used on; `once`, it acts once a step, whatever h is; `parts`, where the flow is not
+    local, that its sums over atoms go through `context.reducer`: among several processes it is then given the part of the
+    measure that is held here, else the whole. Flows keep no state: what
     belongs to an atom (a momentum, a previous velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow
     needs and how they start.
     `measureflow.testing.check_flow` tries these promises.
@@ -39,6 +41,7 @@ class Flow(ABC):
     kind: ClassVar[str]
     local: ClassVar[bool]
     pointwise: ClassVar[bool]
+    parts: ClassVar[bool] = False
 
     @property
     def reads(self) -> tuple[str, ...]:

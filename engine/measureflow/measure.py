@@ -90,6 +90,13 @@ class Particles(Measure):
         log_mass = one * math.log(total / max(points.shape[0], 1))
         return cls(points, one.expand(points.shape[0]), log_mass.expand(points.shape[0]), domain)
 
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], domain: Domain, offset: int = 0, whole: int | None = None) -> "Particles":
+        """The measure whose `tensors` these are."""
+        marks = {name.removeprefix("marks."): tensor for name, tensor in tensors.items() if name.startswith("marks.")}
+        points, sign, log_mass = (tensors[name] for name in ("points", "sign", "log_mass"))
+        return cls(points, sign, log_mass, domain, marks, offset, offset + len(points) if whole is None else whole)
+
     @property
     def size(self) -> int:
         return int(self.points.shape[0])

@@ -39,11 +39,13 @@ class Metric(ABC):
     view)`: a dict of name -> 0-d tensor or float, the names under which they stand in metrics.jsonl (`kl` writes "kl";
     several numbers are "kind.part"). Leave tensors on their device: the observers read them. `reads` names the measures it
     needs, "teacher" where it needs the truth, and `names` what it writes, so that a config that lacks a measure it reads,
-    or has two metrics that write one name, is refused before the run.
+    or has two metrics that write one name, is refused before the run. `parts` says that sums over atoms go through
+    `view.reducer`: among several processes the system then holds parts of its measures, else all atoms of them.
     """
 
     family: ClassVar[str] = "metric"
     kind: ClassVar[str]
+    parts: ClassVar[bool] = False
 
     @property
     @abstractmethod

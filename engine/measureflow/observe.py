@@ -1,19 +1,22 @@
 """Observers: what to look at, and when."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import attrs
 
 from measureflow.measure import System
 from measureflow.metric import Metric, View
+from measureflow.reduce import Reducer
 from measureflow.schedule import within
+from measureflow.team import Alone, Team
 
 Row = Mapping[str, float]
 See = Callable[[System, Row], None]
+Shows = Literal["clock", "whole", "parts"]
 
 
 @final
@@ -31,7 +34,7 @@ class Every:
 @attrs.frozen(eq=False)
 class Stage:
     """The run that an observer watches: its name and folder, the last step, the seed, the names of the moving measures,
-    and whether the user asked for quiet."""
+    whether the user asked for quiet, and the processes that run it."""
 
     name: str
     folder: Path
@@ -39,6 +42,7 @@ class Stage:
     seed: int
     moving: tuple[str, ...]
     quiet: bool = False
+    team: Team = attrs.field(factory=Alone)
 
 
 class Observer(ABC):
@@ -47,10 +51,19 @@ class Observer(ABC):
     Write one for a progress display, a file, a tracker. A subclass is a final frozen attrs class with a `kind`; its state
     lives in the context manager that `watch(stage)` returns, which opens what it needs, yields a function `see(system,
     row)` and closes again. `row` has the metrics measured at this step, as floats; it is empty where none was due.
+    `steps(last)` are those at which it looks, all unless it says otherwise, thinned by the `every` of the config.
+
+    Where several processes hold the system between them, `shows` says what an observer needs: "whole", all atoms, and only
+    the first process opens it; "clock", the same without looking at atoms; "parts", every process opens it and sees its part.
     """
 
     family: ClassVar[str] = "observer"
     kind: ClassVar[str]
+    shows: ClassVar[Shows] = "whole"
+
+    def steps(self, last: int) -> Container[int]:
+        """The steps of a run of `last` steps at which it looks."""
+        return range(last + 1)
 
     @abstractmethod
     def watch(self, stage: Stage) -> AbstractContextManager[See]:
@@ -80,16 +93,47 @@ def observed(
 ) -> Iterator[tuple[System, Row]]:
     """The same systems, measured and shown to every watch whose turn it is, with what was measured."""
     with ExitStack() as stack:
-        seeing = [(watch.every, stack.enter_context(watch.observer.watch(stage))) for watch in watches]
+        eyes = [_Eye(watch, watch.observer.steps(stage.steps), _opened(watch.observer, stage, stack)) for watch in watches]
         for system in systems:
             row = measured(system, view, [probe.metric for probe in probes if probe.every.due(system.step, stage.steps)])
-            for every, see in seeing:
-                if every.due(system.step, stage.steps):
-                    see(system, row)
+            due = [eye for eye in eyes if eye.watch.every.due(system.step, stage.steps) and system.step in eye.steps]
+            whole = gathered(system, view.reducer) if any(eye.watch.observer.shows == "whole" for eye in due) else system
+            for eye in due:
+                eye.see(system if eye.watch.observer.shows == "parts" else whole, row)
             yield system, row
+
+
+@final
+@attrs.frozen(eq=False)
+class _Eye:
+    """An open observer, and the steps at which it looks."""
+
+    watch: Watch
+    steps: Container[int]
+    see: See
+
+
+def _opened(observer: Observer, stage: Stage, stack: ExitStack) -> See:
+    """The observer's eye; a closed one in a process that has nothing to look at."""
+    if stage.team.leads or observer.shows == "parts":
+        return stack.enter_context(observer.watch(stage))
+    return lambda system, row: None
+
+
+def gathered(system: System, reducer: Reducer, names: Collection[str] | None = None) -> System:
+    """The system with all atoms of the named measures, by default of all."""
+    return system.replace({name: reducer.whole(mu) for name, mu in system.measures.items() if names is None or name in names})
 
 
 def measured(system: System, view: View, metrics: Sequence[Metric]) -> Row:
     """The numbers of all `metrics`, as floats; this is where a run waits for the device."""
     keyed = attrs.evolve(view, noise=view.noise.at("metric", system.step))
-    return {name: float(value) for metric in metrics for name, value in metric.measure(system, keyed).items()}
+    rows = [metric.measure(_shown(metric, system, view), keyed) for metric in metrics]
+    return {name: float(value) for row in rows for name, value in row.items()}
+
+
+def _shown(metric: Metric, system: System, view: View) -> System:
+    """What a metric may see: parts of measures where it says that they will do, else all atoms of those that it may ask for."""
+    if metric.parts:
+        return system
+    return gathered(system, view.reducer, {*metric.reads, *view.coupling.moves, *view.coupling.reads})

@@ -1,7 +1,7 @@
 """Reductions: sums over the atoms of one measure at the points of another; the only O(N m d) work there is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, final
 
 import attrs
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from measureflow.feature import Feature, Form
 from measureflow.measure import Field, Need, Particles
+from measureflow.team import Alone, Team
 
 Op = Literal["sums", "directed", "vectors"]
 
@@ -39,12 +40,32 @@ class Reducer(ABC):
     """How sums over measures are evaluated; every other type asks a reducer instead of looping.
 
     Subclass `Local` to evaluate the sums differently on one device (a compiled pass, another library). Subclass `Reducer`
-    itself only to change where atoms are: a wrapper that shards a measure over processes overrides all five methods.
+    itself only to change where atoms are, as `Sharded` does: a measure may then be held in parts by the processes of `team`.
     Reducers keep no state between calls that could change a result.
     """
 
     family: ClassVar[str] = "reducer"
     kind: ClassVar[str]
+
+    @property
+    def team(self) -> Team:
+        """The processes that hold the measures between them."""
+        return Alone()
+
+    def at(self, measure: Particles) -> "Reducer":
+        """The reducer for sums at points that lie over the processes as the atoms of `measure` do.
+
+        Ask it wherever the source may be held in parts: `reducer.at(nu).field(phi, nu.points, data, need)`.
+        """
+        return self
+
+    def fields(self, phi: Feature, at: Float[Tensor, "n d"], terms: Sequence[tuple[float, Particles]], need: Need) -> Field:
+        """`sum_k c_k field(phi, at, mu_k, need)` for at least one term (c_k, mu_k)."""
+        (c, mu), *others = terms
+        result = self.field(phi, at, mu, need).scale(c)
+        for c, mu in others:
+            result = result.plus(self.field(phi, at, mu, need), c)
+        return result
 
     @abstractmethod
     def field(self, phi: Feature, at: Float[Tensor, "n d"], source: Particles, need: Need) -> Field:
@@ -69,6 +90,22 @@ class Reducer(ABC):
     @abstractmethod
     def total(self, measure: Particles, values: Float[Tensor, "M ..."]) -> Float[Tensor, "..."]:
         """Sum over the whole measure of `values`, which has one row for each atom held here."""
+
+    def largest(self, measure: Particles, values: Float[Tensor, " M"]) -> Float[Tensor, ""]:
+        """The largest of `values` over the whole measure."""
+        return values.max()
+
+    def whole(self, measure: Particles) -> Particles:
+        """All atoms of the measure, marks included."""
+        return measure
+
+    def part(self, measure: Particles) -> Particles:
+        """The atoms that this process holds of a whole measure, where it is held in parts."""
+        return measure
+
+    def most(self, measure: Particles) -> int:
+        """The largest number of atoms of the measure that any process holds."""
+        return measure.size
 
 
 class Local(Reducer):

@@ -31,9 +31,10 @@ class Game:
     noise: Noise
     in_place: bool = False
 
-    def potential(self, name: str, system: System) -> Potential:
-        """The potential of measure `name` at this instant, bound at its first use."""
-        return Deferred(functools.partial(self.coupling.bind, name, system, self.reducer))
+    def potential(self, name: str, system: System, points: Particles | None = None) -> Potential:
+        """The potential of measure `name` at this instant, bound at its first use, for points that lie as its atoms do."""
+        reducer = self.reducer.at(system[name] if points is None else points)
+        return Deferred(functools.partial(self.coupling.bind, name, system, reducer))
 
     def context(self, name: str, position: int, system: System) -> Context:
         """The context of flow number `position` of measure `name` at this instant."""
@@ -47,9 +48,15 @@ class Game:
         """
         mu = system[name]
         for position, flow in enumerate(self.players[name]):
-            now = system.replace({name: mu})
-            mu = streamed(flow, mu, self.potential(name, now), h, self.context(name, position, now), in_place)
+            now, seen = system.replace({name: mu}), self.seen(flow, mu)
+            context = self.context(name, position, now)
+            moved = streamed(flow, seen, self.potential(name, now, seen), h, context, in_place)
+            mu = moved if seen is mu else self.reducer.part(moved)
         return mu
+
+    def seen(self, flow: Flow, mu: Particles) -> Particles:
+        """What a flow is given of a measure: what is held here, or all of it where the flow sums over atoms by itself."""
+        return mu if flow.local or flow.parts else self.reducer.whole(mu)
 
 
 class Scheme(ABC):

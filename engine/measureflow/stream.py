@@ -20,13 +20,13 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
     With `in_place` the new points overwrite the old, which nobody may then read: neither the potential nor another measure.
     """
     rows = ROWS.get(mu.points.device.type, mu.size)
-    if not flow.local or mu.size <= rows:
+    if not flow.local or mu.whole <= rows or (most := context.reducer.most(mu)) <= rows:
         return flow.step(mu, potential, h, context)
     context = attrs.evolve(context, noise=_Mirrored(context.noise))
     outs: dict[str, Tensor] = {}
     if in_place and context.measure not in flow.reads and _alone(mu, context) and not potential.reads(mu):
         outs["points"] = mu.points
-    for span in _mirrored(mu, rows):
+    for span in _mirrored(mu, rows, most):
         block = mu.block(span.start, span.stop)
         before, after = block.tensors, flow.step(block, potential, h, context).tensors
         for name, part in after.items():  # the points last: a new mark may be a view of the old ones
@@ -46,9 +46,16 @@ def _alone(mu: Particles, context: Context) -> bool:
     return not any(other.shares(mu) for name, other in context.system.measures.items() if name != context.measure)
 
 
-def _mirrored(mu: Particles, rows: int) -> Iterator[slice]:
-    """Blocks of rows, each of the first half followed by its mirror in the second, so that antithetic noise is drawn once."""
-    half = mu.size // 2 if mu.size % 2 == 0 and mu.size == mu.whole else mu.size
+def _mirrored(mu: Particles, rows: int, most: int) -> Iterator[slice]:
+    """Blocks of rows, each of the first half followed by its mirror in the second, so that antithetic noise is drawn once.
+
+    Of a measure held in parts, as many blocks as the process with the `most` atoms has: all ask the potential as often.
+    """
+    if mu.size < mu.whole:
+        blocks = -(-most // rows)
+        yield from (slice(mu.size * i // blocks, mu.size * (i + 1) // blocks) for i in range(blocks))
+        return
+    half = mu.size // 2 if mu.size % 2 == 0 else mu.size
     for start in range(0, half, rows):
         for shift in range(0, mu.size, half):
             yield slice(shift + start, shift + min(start + rows, half))

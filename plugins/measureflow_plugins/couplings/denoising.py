@@ -87,7 +87,7 @@ class Denoising(Coupling):
         return Linear(reducer, self.feature, ((1.0, system[self.gamma]),))
 
     def _residual(self, noisy: Particles, target: Tensor, system: System, reducer: Reducer) -> Tensor:
-        return self.energy(system, reducer)(noisy.points, Need.GRAD).grad - target
+        return self.energy(system, reducer.at(noisy))(noisy.points, Need.GRAD).grad - target
 
     def _noisy(self, system: System) -> tuple[Particles, Tensor]:
         """The data with noise, `copies` times over, and beta^-1 (zeta / s + grad log tau) there."""
@@ -97,9 +97,9 @@ class Denoising(Coupling):
         zeta = torch.cat([key.at(copy).normal(data) for copy in range(draws)])
         zeta = torch.cat([zeta, -zeta]) if self.antithetic else zeta
         points = data.points.repeat(self.copies, 1) + self.noise * zeta
-        noisy = Particles(
-            points, data.sign.repeat(self.copies), (data.log_mass - math.log(self.copies)).repeat(self.copies), data.domain
-        )
+        copied = {"sign": data.sign.repeat(self.copies), "log_mass": (data.log_mass - math.log(self.copies)).repeat(self.copies)}
+        place = {"offset": data.offset * self.copies, "whole": data.whole * self.copies}
+        noisy = data.replace(points=points, **copied, **place, marks={})
         target = zeta / self.noise
         return noisy, (target if data.domain.flat else target + data.domain.score(points)) / self.beta
 

@@ -46,7 +46,7 @@ class Discrepancy:
 
     def _mean(self, a: Particles, b: Particles, reducer: Reducer) -> Tensor:
         """The double integral of k, its outer sum in double precision: the three nearly cancel."""
-        inner = reducer.field(self.kernel, a.points, b, Need.VALUE).value
+        inner = reducer.at(a).field(self.kernel, a.points, b, Need.VALUE).value
         return reducer.total(a, a.mass.double() * inner.double())
 
 

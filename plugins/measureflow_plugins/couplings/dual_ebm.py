@@ -46,9 +46,8 @@ class DualEbm(Coupling):
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
         nu, data = system[self.nu], system[self.data]
-        f = self.energy(system, reducer)
-        means = [reducer.total(mu, mu.mass * f(mu.points, Need.VALUE).value) for mu in (nu, data)]
-        return means[0] - means[1]
+        f = [self.energy(system, reducer.at(mu))(mu.points, Need.VALUE).value for mu in (nu, data)]
+        return reducer.total(nu, nu.mass * f[0]) - reducer.total(data, data.mass * f[1])
 
     def energy(self, system: System, reducer: Reducer) -> Potential:
         return Linear(reducer, self.feature, ((1.0, system[self.gamma]),))

@@ -46,7 +46,7 @@ class TwoPlayers(Coupling):
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
         mu = system[self.mu]
-        return reducer.total(mu, mu.mass * self.bind(self.mu, system, reducer)(mu.points, Need.VALUE).value)
+        return reducer.total(mu, mu.mass * self.bind(self.mu, system, reducer.at(mu))(mu.points, Need.VALUE).value)
 
     def energy(self, system: System, reducer: Reducer) -> Potential:
         raise TypeError("a game of two players models no data, so it has no learned energy")

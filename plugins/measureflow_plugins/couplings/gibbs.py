@@ -64,7 +64,7 @@ class Gibbs(Coupling):
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
         nu = system[self.nu]
-        return reducer.total(nu, nu.mass * self.energy(system, reducer)(nu.points, Need.VALUE).value)
+        return reducer.total(nu, nu.mass * self.energy(system, reducer.at(nu))(nu.points, Need.VALUE).value)
 
     def energy(self, system: System, reducer: Reducer) -> Potential:
         known = self.known

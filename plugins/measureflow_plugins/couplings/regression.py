@@ -10,7 +10,7 @@ from torch import Tensor
 from measureflow.coupling import Coupling, Linear, Potential
 from measureflow.domain import Space
 from measureflow.feature import Feature
-from measureflow.measure import Need, Particles, System
+from measureflow.measure import Need, System
 from measureflow.reduce import Reducer
 from measureflow_plugins.couplings.targets import targets
 
@@ -45,7 +45,7 @@ class Regression(Coupling):
         data = system[self.data]
         r = self._residual(system, reducer)
         sign = torch.where(r < 0, -data.sign, data.sign)  # log 0 is -inf, whose mass is 0: a perfect fit pulls at nothing
-        signed = Particles(data.points, sign, data.log_mass + r.abs().log(), data.domain)
+        signed = data.replace(sign=sign, log_mass=data.log_mass + r.abs().log(), marks={})
         return Linear(reducer, self.feature.T, ((1.0, signed),))
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
@@ -57,4 +57,4 @@ class Regression(Coupling):
 
     def _residual(self, system: System, reducer: Reducer) -> Tensor:
         data = system[self.data]
-        return self.energy(system, reducer)(data.points, Need.VALUE).value - targets(system, self.data)
+        return self.energy(system, reducer.at(data))(data.points, Need.VALUE).value - targets(system, self.data)

@@ -83,9 +83,11 @@ class ScoreMatching(Coupling):
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
         data, g = system[self.data], self._gradient(system, reducer)
-        lap = reducer.field(
-            laplacian(self.feature, Space(data.domain, data.dim)), data.points, system[self.gamma], Need.VALUE
-        ).value
+        lap = (
+            reducer.at(data)
+            .field(laplacian(self.feature, Space(data.domain, data.dim)), data.points, system[self.gamma], Need.VALUE)
+            .value
+        )
         if not data.domain.flat:
             lap = lap + (data.domain.score(data.points) * g).sum(1)
         return reducer.total(data, data.mass * (0.5 * g.square().sum(1) - lap / self.beta))
@@ -95,8 +97,8 @@ class ScoreMatching(Coupling):
 
     def _gradient(self, system: System, reducer: Reducer) -> Tensor:
         """grad f at the data, tangent."""
-        x = system[self.data].points
-        return system[self.data].domain.tangent(x, self.energy(system, reducer)(x, Need.GRAD).grad)
+        data = system[self.data]
+        return data.domain.tangent(data.points, self.energy(system, reducer.at(data))(data.points, Need.GRAD).grad)
 
     def _jumps(self) -> str:
         return (

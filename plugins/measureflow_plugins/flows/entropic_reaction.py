@@ -27,6 +27,7 @@ class EntropicReaction(Flow):
     kind: ClassVar[str] = "entropic-reaction"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
+    parts: ClassVar[bool] = True
     rate: Schedule = scheduled(1.0)
     temperature: Schedule = scheduled(1.0)
 
@@ -43,7 +44,7 @@ class EntropicReaction(Flow):
         else:
             kept = math.exp(-h * T)
             log_mass = kept * mu.log_mass + (1 - kept) * (mu.marks["base"] - V / T)
-        shift = log_mass.max()  # so that the largest mass is 1 before it is normalised
+        shift = context.reducer.largest(mu, log_mass)  # so that the largest mass is 1 before it is normalised
         weight = torch.exp(log_mass - shift)
         before, after = (context.reducer.total(mu, masses) for masses in (mu.log_mass.exp(), weight))
         return mu.replace(log_mass=log_mass - shift + torch.log(before / after))

@@ -19,6 +19,7 @@ class FisherRao(Flow):
     kind: ClassVar[str] = "fisher-rao"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = True
+    parts: ClassVar[bool] = True
     rate: Schedule = scheduled(1.0)
     conserve: bool = False
 

@@ -19,6 +19,7 @@ class L2Ball(Flow):
     kind: ClassVar[str] = "l2-ball"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = True
+    parts: ClassVar[bool] = True
     radius: float = attrs.field(validator=within(0.0, open_low=True))
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:

@@ -30,6 +30,10 @@ class Repeat(Flow):
     flow: Flow
 
     @property
+    def parts(self) -> bool:  # type: ignore[override]
+        return self.flow.local or self.flow.parts
+
+    @property
     def reads(self) -> tuple[str, ...]:
         return self.flow.reads
 

@@ -24,6 +24,7 @@ class TvBall(Flow):
     kind: ClassVar[str] = "tv-ball"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = True
+    parts: ClassVar[bool] = True
     radius: float = attrs.field(validator=within(0.0, open_low=True))
     method: Literal["projection", "multiplier"] = "projection"
     rate: Schedule = scheduled(1.0)

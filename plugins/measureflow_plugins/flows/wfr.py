@@ -22,6 +22,7 @@ class Wfr(Flow):
     kind: ClassVar[str] = "wfr"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = True
+    parts: ClassVar[bool] = True
     rate: Schedule = scheduled(1.0)
     transport: Schedule = scheduled(1.0)
     reaction: Schedule = scheduled(1.0)

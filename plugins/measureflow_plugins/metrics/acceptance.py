@@ -21,6 +21,7 @@ class Acceptance(Metric):
     """
 
     kind: ClassVar[str] = "acceptance"
+    parts: ClassVar[bool] = True
     of: str = "nu"
 
     @property

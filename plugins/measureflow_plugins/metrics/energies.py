@@ -6,9 +6,9 @@ from measureflow.metric import View
 
 def learned(system: System, view: View, at: Particles, need: Need) -> Field:
     """The learned energy f at the points of `at`."""
-    return view.coupling.energy(system, view.reducer)(at.points, need)
+    return view.coupling.energy(system, view.reducer.at(at))(at.points, need)
 
 
 def taught(system: System, view: View, at: Particles, need: Need) -> Field:
     """The teacher's energy f* at the points of `at`."""
-    return view.reducer.field(view.planted.feature, at.points, system["teacher"], need)
+    return view.reducer.at(at).field(view.planted.feature, at.points, system["teacher"], need)

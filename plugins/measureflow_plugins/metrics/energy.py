@@ -17,6 +17,7 @@ class Energy(Metric):
     """Mean of f under each measure of `of`, written as "energy.NAME"; the game is over where nu's and the data's agree."""
 
     kind: ClassVar[str] = "energy"
+    parts: ClassVar[bool] = True
     of: tuple[str, ...] = ("nu", "data")
 
     @property

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import attrs
-import torch
 from torch import Tensor
 
 from measureflow.measure import Need, System
@@ -23,6 +22,7 @@ class Kl(Metric):
     """
 
     kind: ClassVar[str] = "kl"
+    parts: ClassVar[bool] = True
     at: str = "test"
     beta: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
 
@@ -34,4 +34,6 @@ class Kl(Metric):
         at = system[self.at]
         f = learned(system, view, at, Need.VALUE).value
         gap = taught(system, view, at, Need.VALUE).value - self.beta * f
-        return {"kl": torch.logsumexp(gap, 0) - math.log(at.size) - gap.mean()}
+        top = view.reducer.largest(at, gap)
+        total, mean = view.reducer.total(at, (gap - top).exp()), view.reducer.total(at, gap) / at.whole
+        return {"kl": total.log() + top - math.log(at.whole) - mean}

@@ -16,6 +16,7 @@ class Mass(Metric):
     """The signed total mass; written as "mass", or "mass.NAME" for another measure than gamma."""
 
     kind: ClassVar[str] = "mass"
+    parts: ClassVar[bool] = True
     of: str = "gamma"
 
     @property

@@ -24,6 +24,7 @@ class MomentErrors(Metric):
     """
 
     kind: ClassVar[str] = "moments"
+    parts: ClassVar[bool] = True
     of: str = "nu"
     temperature: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
 

@@ -16,6 +16,7 @@ class Objective(Metric):
     """E, the value of the coupling's functional, without the entropy that the flows' noise carries."""
 
     kind: ClassVar[str] = "objective"
+    parts: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ()
 
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:

@@ -18,6 +18,7 @@ class Risk(Metric):
     """mean (f(x_i) - y_i)^2 over each measure of `of`, written as "risk.NAME"; twice the functional on the data."""
 
     kind: ClassVar[str] = "risk"
+    parts: ClassVar[bool] = True
     of: tuple[str, ...] = ("data", "test")
 
     @property

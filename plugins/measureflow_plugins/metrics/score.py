@@ -17,6 +17,7 @@ class Score(Metric):
     """mean |P (grad f - grad f*)|^2 over exact samples of the teacher, P the tangent projection."""
 
     kind: ClassVar[str] = "score"
+    parts: ClassVar[bool] = True
     at: str = "test"
 
     @property
@@ -26,4 +27,4 @@ class Score(Metric):
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         at = system[self.at]
         gap = learned(system, view, at, Need.GRAD).grad - taught(system, view, at, Need.GRAD).grad
-        return {"score": at.domain.tangent(at.points, gap).square().sum(1).mean()}
+        return {"score": view.reducer.total(at, at.domain.tangent(at.points, gap).square().sum(1)) / at.whole}

@@ -16,6 +16,7 @@ class Tv(Metric):
     """TV = sum |mass| = mean w; written as "tv", or "tv.NAME" for another measure than gamma."""
 
     kind: ClassVar[str] = "tv"
+    parts: ClassVar[bool] = True
     of: str = "gamma"
 
     @property

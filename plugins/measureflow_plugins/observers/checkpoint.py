@@ -9,7 +9,7 @@ import attrs
 
 from measureflow.checkpoint import save_checkpoint
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Observer, Row, See, Shows, Stage
 from measureflow.schedule import within
 
 
@@ -19,6 +19,7 @@ class Checkpoint(Observer):
     """Saves the moving measures each time at least `seconds` have passed since the last save; a run's end always does."""
 
     kind: ClassVar[str] = "checkpoint"
+    shows: ClassVar[Shows] = "parts"
     seconds: float = attrs.field(default=60.0, validator=within(0.0))
 
     @contextmanager
@@ -26,7 +27,8 @@ class Checkpoint(Observer):
         last = [time.monotonic()]
 
         def see(system: System, row: Row) -> None:
-            if time.monotonic() - last[0] >= self.seconds and system.step < stage.steps:
+            late = time.monotonic() - last[0] >= self.seconds
+            if stage.team.agreed(system.step, late) and system.step < stage.steps:
                 save_checkpoint(system, stage)
                 last[0] = time.monotonic()
 

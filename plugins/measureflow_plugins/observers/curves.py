@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.files import write
-from measureflow.observe import Observer, See, Stage
+from measureflow.observe import Observer, See, Shows, Stage
 from measureflow.record import read_metrics
 
 TITLES = {"kl": "KL(teacher | student)", "score": "score matching distance", "tv": "TV norm of $\\gamma$"}
@@ -23,6 +23,7 @@ class Curves(Observer):
     """Draws every metric against the iteration, a panel each, into figures/curves.png when the run ends."""
 
     kind: ClassVar[str] = "curves"
+    shows: ClassVar[Shows] = "clock"
     only: tuple[str, ...] | None = None
 
     @contextmanager

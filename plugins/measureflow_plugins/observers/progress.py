@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Observer, Row, See, Shows, Stage
 from measureflow.schedule import within
 
 
@@ -24,6 +24,7 @@ class Bar(Observer):
     """
 
     kind: ClassVar[str] = "progress"
+    shows: ClassVar[Shows] = "clock"
     seconds: float = attrs.field(default=10.0, validator=within(0.0))
 
     @contextmanager

@@ -45,14 +45,12 @@ class Snapshots(Observer):
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
-        due, folder = self.steps(stage.steps), stage.folder / FOLDER
+        times, folder = len(self.steps(stage.steps)), stage.folder / FOLDER
         if not folder.exists():
             create(folder)
 
         def see(system: System, row: Row) -> None:
-            if system.step not in due:
-                return
-            kept = self._kept(system, stage, len(due))
+            kept = self._kept(system, stage, times)
             if not (folder / STILL).exists():
                 _save(folder / STILL, {name: mu for name, mu in system.measures.items() if name not in stage.moving}, system, kept)
             path = folder / f"step-{system.step:09d}.safetensors"

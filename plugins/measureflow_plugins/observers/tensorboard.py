@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Observer, Row, See, Shows, Stage
 from measureflow_plugins.extras import needed
 
 
@@ -20,6 +20,7 @@ class TensorBoard(Observer):
     """
 
     kind: ClassVar[str] = "tensorboard"
+    shows: ClassVar[Shows] = "clock"
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

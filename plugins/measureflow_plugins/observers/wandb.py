@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 import attrs
 
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Observer, Row, See, Shows, Stage
 from measureflow_plugins.extras import needed
 
 
@@ -20,6 +20,7 @@ class Wandb(Observer):
     """
 
     kind: ClassVar[str] = "wandb"
+    shows: ClassVar[Shows] = "clock"
     project: str = "measureflow"
     mode: Literal["offline", "online"] = "offline"
 

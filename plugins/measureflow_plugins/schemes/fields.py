@@ -7,6 +7,7 @@ import attrs
 from torch import Tensor
 
 from measureflow.coupling import Potential
+from measureflow.errors import MeasureflowError
 from measureflow.flow import Flow
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.scheme import Game
@@ -28,6 +29,11 @@ def moved(name: str, system: System, game: Game, h: float, potential: Potential)
     """Measure `name` after its whole list of flows, all of which see the one given potential."""
     mu = system[name]
     for position, flow in enumerate(game.players[name]):
+        if game.seen(flow, mu) is not mu:
+            raise MeasureflowError(
+                f"measures.{name}.flows.{position} ({flow.kind}): sums over atoms by itself (parts = False), and this order needs "
+                f"gradients at parts of {name!r}; keep {name!r} out of `sharded`"
+            )
         mu = flow.step(mu, potential, h, game.context(name, position, system.replace({name: mu})))
     return mu
 

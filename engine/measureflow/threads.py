@@ -1,0 +1,59 @@
+"""A team of threads in one process: what several processes would do, for tests and for a debugger."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, final
+
+import attrs
+import torch
+from torch import Tensor
+
+from measureflow.team import Team
+
+T = TypeVar("T")
+
+
+@final
+@attrs.frozen(eq=False)
+class Thread(Team):
+    """One of `size` threads that meet at a barrier, each with a tensor in its slot."""
+
+    rank: int
+    size: int
+    slots: list[Tensor]
+    barrier: threading.Barrier
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return torch.stack(self._met(tensor)).sum(0)
+
+    def sent(self, tensor: Tensor, rank: int) -> Tensor:
+        return self._met(tensor)[rank].clone()
+
+    def _met(self, tensor: Tensor) -> list[Tensor]:
+        """Everybody's tensor."""
+        self.slots[self.rank] = tensor
+        self.barrier.wait()
+        met = list(self.slots)
+        self.barrier.wait()  # nobody may go on to overwrite its slot before all have looked
+        return met
+
+
+def together(size: int, work: Callable[[Team], T]) -> list[T]:
+    """What `work` gives in each of `size` threads that form a team; raises what the first of them to fail raised."""
+    slots, barrier = [torch.empty(0)] * size, threading.Barrier(size)
+    errors: list[BaseException] = []
+
+    def run(rank: int) -> T | None:
+        try:
+            return work(Thread(rank, size, slots, barrier))
+        except BaseException as error:
+            errors.append(error)
+            barrier.abort()  # the others would wait for ever
+            return None
+
+    with ThreadPoolExecutor(size) as pool:
+        results = list(pool.map(run, range(size)))
+    if errors:
+        raise errors[0]
+    return results  # type: ignore[return-value]

@@ -1,0 +1,173 @@
+"""Measures held in parts by several processes are the measures held whole, up to rounding; threads stand for processes."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from measureflow.chunked import Chunked
+from measureflow.domain import Space
+from measureflow.errors import MeasureflowError
+from measureflow.experiment import Built, build, from_tables
+from measureflow.measure import Need, Particles, System
+from measureflow.observe import measured
+from measureflow.plugins import Registry
+from measureflow.shard import Sharded, part
+from measureflow.simulate import run
+from measureflow.team import Team
+from measureflow.testing import measure, normals
+from measureflow.threads import together
+from measureflow_plugins.domains.sphere import Sphere
+from measureflow_plugins.features.relu import Relu
+
+TOLERANCE = 1e-12  # the sums' rounding, carried through 100 steps in float64
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+X = Space(Sphere(), 4)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("equal", [False, True])
+def test_sums_over_parts(size: int, equal: bool) -> None:
+    """Field, directional and vector sums at points that everyone has, and at points that are spread too."""
+    phi, source, at = Relu(power=3), measure(X, 23, signed=True), measure(X, 10, seed=3)
+    source = Particles.uniform(source.points, source.domain) if equal else source
+    vectors = normals(23, 4, seed=5)
+    local = Chunked()
+    field = local.field(phi, at.points, source, Need.BOTH)
+    along = local.directional(phi, at.points, source, vectors, Need.BOTH)
+    wanted = torch.cat(
+        [
+            field.value[:, None],
+            field.grad,
+            along.value[:, None],
+            along.grad,
+            local.vector_sum(phi, at.points, source, vectors),
+        ],
+        1,
+    )
+
+    def sums(team: Team, points: Particles) -> Tensor:
+        reducer, mine = Sharded(Chunked(), team).at(points), part(source, team)
+        v = vectors[mine.offset : mine.offset + mine.size]
+        field = reducer.field(phi, points.points, mine, Need.BOTH)
+        along = reducer.directional(phi, points.points, mine, v, Need.BOTH)
+        return torch.cat(
+            [field.value[:, None], field.grad, along.value[:, None], along.grad, reducer.vector_sum(phi, points.points, mine, v)],
+            1,
+        )
+
+    for everywhere in together(size, lambda team: sums(team, at)):
+        torch.testing.assert_close(everywhere, wanted, rtol=0, atol=TOLERANCE)
+    spread = torch.cat(together(size, lambda team: sums(team, part(at, team))))
+    torch.testing.assert_close(spread, wanted, rtol=0, atol=TOLERANCE)
+
+
+def test_a_sum_over_parts_asked_without_where_is_refused() -> None:
+    whole = measure(X, 10)
+    with pytest.raises(TypeError, match=r"reducer\.at\(mu\)"):
+        together(2, lambda team: Sharded(Chunked(), team).field(Relu(), whole.points, part(whole, team), Need.VALUE))
+
+
+def test_take_total_largest_and_whole_reach_every_part() -> None:
+    mu = measure(X, 23, signed=True).replace(marks={"lineage": torch.arange(23), "velocity": normals(23, 4, seed=9)})
+    index = torch.tensor([22, 0, 7, 7, 15])
+
+    def asked(team: Team) -> tuple[Particles, Particles, Tensor, Tensor]:
+        reducer, mine = Sharded(Chunked(), team), part(mu, team)
+        rows = index if team.leads else index.flip(0)  # everyone may want others
+        total, largest = reducer.total(mine, mine.mass), reducer.largest(mine, mine.mass)
+        return reducer.take(mine, rows), reducer.whole(mine), total, largest
+
+    for rank, (taken, whole, total, largest) in enumerate(together(3, asked)):
+        _same(taken, mu.take(index if rank == 0 else index.flip(0)), 0)
+        _same(whole, mu, 0)
+        assert (whole.offset, whole.whole) == (0, 23)
+        torch.testing.assert_close(total, mu.total, rtol=0, atol=TOLERANCE)
+        assert torch.equal(largest, mu.mass.max())
+
+
+def test_one_process_that_fails_ends_the_others() -> None:
+    def work(team: Team) -> Tensor:
+        if team.rank == 1:
+            raise MeasureflowError("disk full")
+        return team.sum(torch.ones(2))
+
+    with pytest.raises(MeasureflowError, match="disk full"):
+        together(2, work)
+
+
+def test_what_the_leader_does_everyone_knows() -> None:
+    done: list[int] = []
+
+    def work(team: Team) -> str:
+        return team.led(lambda: f"told {len(done)}{done.append(team.rank) or ''}")
+
+    assert together(3, work) == ["told 0"] * 3
+    assert done == [0]
+
+    def fail() -> str:
+        raise MeasureflowError("runs/x: exists already")
+
+    def caught(team: Team) -> str:
+        try:
+            return team.led(fail)
+        except MeasureflowError as error:
+            return str(error)
+
+    assert together(2, caught) == ["runs/x: exists already"] * 2
+
+
+def small(name: str) -> dict[str, Any]:
+    """An experiment of the docs in float64, with few atoms, few steps and every moving measure held in parts."""
+    tables = tomllib.loads((EXAMPLES / f"{name}.toml").read_text())
+    tables |= {"steps": 5, "dtype": "float64", "observers": []}
+    data = tables["data"]
+    for key in ("train", "test"):
+        if key in data:
+            data[key] = min(data[key], 60)
+    if isinstance(tables.get("order"), dict) and "batch" in tables["order"]:
+        tables["order"]["batch"] = 20
+    for mine in tables["measures"].values():
+        if "size" in mine["init"]:
+            mine["init"]["size"] = min(mine["init"]["size"], 24)
+    return tables
+
+
+def after(built: Built, steps: int) -> System:
+    return list(run(built.simulation, built.system, steps))[-1]
+
+
+LEFT_OUT = {"digits", "earth-earthquake", "earth-fire", "earth-flood"}  # no data here; like earth-volcano, and slow
+NAMES = sorted({path.stem for path in EXAMPLES.glob("*.toml")} - LEFT_OUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_in_parts_is_the_example_whole(registry: Registry, name: str) -> None:
+    e = from_tables(small(name), registry)
+    built = build(e, registry)
+    metrics = [probe.metric for probe in e.metrics]
+    last = after(built, e.steps)
+    wanted = measured(last, built.view, metrics)
+    names = [name for name, mu in last.measures.items() if mu.size >= 2]
+
+    def work(team: Team) -> tuple[System, dict[str, float]]:
+        mine = built.dealt(team, names)
+        system = after(mine, e.steps)
+        row = measured(system, mine.view, metrics)
+        return system.replace({name: mine.view.reducer.whole(mu) for name, mu in system.measures.items()}), dict(row)
+
+    for system, row in together(2, work):
+        for name, mu in last.measures.items():
+            _same(system[name], mu, TOLERANCE)
+        assert row == pytest.approx(wanted, rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+def _same(mine: Particles, other: Particles, tolerance: float) -> None:
+    assert mine.tensors.keys() == other.tensors.keys()
+    for name, tensor in other.tensors.items():
+        torch.testing.assert_close(
+            mine.tensors[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda said, n=name: f"{n}: {said}"
+        )
