@@ -109,7 +109,7 @@ def _recorded(work: Callable[[], System], folder: Path, quiet: bool) -> None:
     try:
         last = work()
     except KeyboardInterrupt:
-        on = f"go on with: measureflow resume {folder}" if (folder / "checkpoints").exists() else "nothing was recorded yet"
+        on = f"go on with: measureflow resume {folder}" if (folder / "resolved.toml").exists() else "nothing was recorded yet"
         click.echo(f"stopped; {on}", err=True)
         sys.exit(130)
     if not quiet:

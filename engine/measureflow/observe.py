@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, final
 
 import attrs
 
+from measureflow.errors import WriteError
 from measureflow.measure import System
 from measureflow.metric import Metric, View
 from measureflow.schedule import within
@@ -80,13 +81,53 @@ def observed(
 ) -> Iterator[tuple[System, Row]]:
     """The same systems, measured and shown to every watch whose turn it is, with what was measured."""
     with ExitStack() as stack:
-        seeing = [(watch.every, stack.enter_context(watch.observer.watch(stage))) for watch in watches]
+        seeing = [(watch.every, stack.enter_context(_watching(watch.observer, stage))) for watch in watches]
         for system in systems:
             row = measured(system, view, [probe.metric for probe in probes if probe.every.due(system.step, stage.steps)])
             for every, see in seeing:
                 if every.due(system.step, stage.steps):
                     see(system, row)
             yield system, row
+
+
+@contextmanager
+def _watching(observer: Observer, stage: Stage) -> Iterator[See]:
+    """The observer, open, whose own OSErrors (a full disk, say) are WriteErrors; those of others pass through it."""
+    manager = observer.watch(stage)
+    with _named(observer):
+        see = manager.__enter__()
+
+    def named(system: System, row: Row) -> None:
+        with _named(observer):
+            see(system, row)
+
+    try:
+        yield named
+    except BaseException as error:
+        if not _closed(observer, manager, error):
+            raise
+    else:
+        _closed(observer, manager, None)
+
+
+def _closed(observer: Observer, manager: AbstractContextManager[See], error: BaseException | None) -> bool:
+    """Closes an observer after `error`; whether that took care of it."""
+    about = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+    try:
+        with _named(observer):
+            return bool(manager.__exit__(*about))
+    except WriteError:
+        if error is None:
+            raise
+        return False  # what came first is told
+
+
+@contextmanager
+def _named(observer: Observer) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"observer {observer.kind!r}: {error}") from None
 
 
 def measured(system: System, view: View, metrics: Sequence[Metric]) -> Row:

@@ -2,25 +2,30 @@
 
 config.toml as given, resolved.toml with every default, environment.json,
 metrics.jsonl (one object a line), checkpoints/, figures/
+
+A process may be killed at any moment: the folder appears with the first three files in it, and all that follows can be done
+again from resolved.toml and the newest whole checkpoint, or from the start, since the seed keys everything that is drawn.
 """
 
+import io
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import attrs
 
 from measureflow import config
-from measureflow.checkpoint import digest, newest_checkpoint, restored, save_checkpoint
+from measureflow.checkpoint import digest, newest, save_checkpoint
 from measureflow.environment import environment
-from measureflow.errors import MeasureflowError, NonFiniteError
+from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.experiment import Built, Experiment, build, device_of, typed
-from measureflow.files import create, write
+from measureflow.files import arranging, write, writing
 from measureflow.measure import System
 from measureflow.observe import Every, Observer, Row, See, Stage, Watch, observed
 from measureflow.plugins import Registry
@@ -31,25 +36,25 @@ def start(e: Experiment, registry: Registry, folder: Path, given: str, quiet: bo
     """Runs an experiment, read from `where`, in a new folder and returns the last system; raises MeasureflowError."""
     built = build(e, registry, where)
     stage = stage_of(e, folder, quiet)
-    create(folder)
-    write(folder / "config.toml", given.encode())
-    write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
-    facts = environment(device_of(e)) | {"data": digest(built.system, stage)}
-    write(folder / "environment.json", json.dumps(facts, indent=2).encode())
+    with arranging(folder) as new:
+        write(new / "config.toml", given.encode())
+        write(new / "resolved.toml", config.dumps(config.unstructure(e)).encode())
+        facts = environment(device_of(e)) | {"data": digest(built.system, stage)}
+        write(new / "environment.json", json.dumps(facts, indent=2).encode())
     return _run(e, built, built.system, stage)
 
 
 def resume(folder: Path, registry: Registry, steps: int | None = None, quiet: bool = False) -> System:
-    """Continues a run from its newest checkpoint, to `steps` steps in all; raises MeasureflowError."""
+    """Continues a run from its newest whole checkpoint, or from step 0, to `steps` steps in all; raises MeasureflowError."""
     e = recorded(folder, registry)
     e = e if steps is None else attrs.evolve(e, steps=steps)
-    newest, built, stage = newest_checkpoint(folder), build(e, registry, str(folder)), stage_of(e, folder, quiet)
+    built, stage = build(e, registry, str(folder)), stage_of(e, folder, quiet)
     if _data_digest(folder) != digest(built.system, stage):
         raise MeasureflowError(
             f"{folder}: the data are not those the run started with; put the file back as it was, or start a new run"
         )
-    system = restored(newest, built.system, stage)
-    if system.step >= e.steps:
+    system = newest(built.system, stage, _warn)
+    if system is not built.system and system.step >= e.steps:
         raise MeasureflowError(
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
@@ -57,6 +62,10 @@ def resume(folder: Path, registry: Registry, steps: int | None = None, quiet: bo
     kept = [row for row in read_metrics(folder) if row["step"] < system.step]  # the rest is measured again
     write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
     return _run(e, built, system, stage)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def recorded(folder: Path, registry: Registry) -> Experiment:
@@ -91,16 +100,21 @@ def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
                 if asked():
                     good = True
                     raise KeyboardInterrupt
+        save_checkpoint(last, stage)
     except NonFiniteError as error:
         if not good:
             raise
         path = save_checkpoint(last, stage)
         raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
+    except WriteError as error:
+        with suppress(WriteError):  # the first is the one to mend, and there may be room for less
+            if good:
+                save_checkpoint(last, stage)
+        raise WriteError(f"{error}; mend that, and `measureflow resume {stage.folder}` goes on") from None
     except BaseException:
         if good:
             save_checkpoint(last, stage)
         raise
-    save_checkpoint(last, stage)
     return last
 
 
@@ -140,25 +154,38 @@ class Log(Observer):
         rows = read_metrics(stage.folder)
         before = rows[-1]["seconds"] if rows else 0.0
         began = time.perf_counter()
-        with (stage.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = stage.folder / "metrics.jsonl"
+        with path.open("ab", buffering=0) as file:
 
             def see(system: System, row: Row) -> None:
                 if row:
                     seconds = round(before + time.perf_counter() - began, 6)
-                    file.write(json.dumps({"step": system.step, "seconds": seconds, **row}) + "\n")
-                    file.flush()
+                    line = json.dumps({"step": system.step, "seconds": seconds, **row}) + "\n"
+                    with writing(path):
+                        _append(file, line.encode())
 
             yield see
 
 
+def _append(file: io.FileIO, content: bytes) -> None:
+    """Nothing waits in a buffer; a disk that is nearly full takes a part, and then says so."""
+    while content:
+        content = content[file.write(content) :]
+
+
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl, a torn last line left out; raises MeasureflowError where another line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    rows = []
+    path, rows = folder / "metrics.jsonl", []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            rows.append(_row(json.loads(line)))
+        except ValueError:
             raise MeasureflowError(f"{path}: line {number} is damaged; remove it to go on") from None
     return rows
+
+
+def _row(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict) or "step" not in found:
+        raise ValueError(found)
+    return found
