@@ -19,7 +19,7 @@ from side_by_side import CPU
 
 from measureflow.api import Built, Registry, advance, build, from_tables
 from measureflow.checkpoint import save_checkpoint
-from measureflow.record import stage_of
+from measureflow.record import Asked, stage_of
 from measureflow_plugins.commands.timing import exponent
 
 LARGEST = int(float(os.environ.get("MEASUREFLOW_LARGEST", "1e6")))
@@ -65,7 +65,7 @@ def one_large_step(registry: Registry, N: int, m: int) -> tuple[float, float]:
     system = advance(simulation, system)
     seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(system, stage_of(experiment, Path(folder), True))
+        save_checkpoint(system, stage_of(experiment, Asked(Path(folder), True)))
     return seconds, state
 
 

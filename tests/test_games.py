@@ -164,7 +164,9 @@ def test_a_resumed_run_remembers_the_last_field_and_the_average(shell: Shell, or
     for arguments in (["run", whole, "--out", "whole", "--set", "steps=7"], ["run", whole, "--out", "parts", "--set", "steps=4"]):
         assert shell(*arguments, "--quiet").code == 0
     assert shell("resume", "parts", "--steps", "7", "--quiet").code == 0
-    one, two = (load_file(shell.folder / out / "checkpoints" / "step-000000007.safetensors") for out in ("whole", "parts"))
+    one, two = (
+        load_file(shell.folder / out / "checkpoints" / "step-000000007.part-0-of-1.safetensors") for out in ("whole", "parts")
+    )
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 

@@ -58,7 +58,7 @@ def test_the_sample_is_bounded_and_true(shell: Shell) -> None:
     assert names == ["step-000000000.safetensors", "step-000000001.safetensors", "step-000000002.safetensors",
                      "step-000000003.safetensors", "still.safetensors"]  # fmt: skip
     last = load_file(folder / "snapshots" / names[3])
-    full = load_file(sorted((folder / "checkpoints").iterdir())[-1])
+    full = load_file(sorted((folder / "checkpoints").glob("*.safetensors"))[-1])
     assert last["nu.points"].shape == (20, 3)
     rows = [round(k * 99 / 19) for k in range(20)]
     assert torch.equal(last["nu.points"], full["nu.points"][rows])

@@ -1,93 +1,134 @@
-"""Checkpoints: every moving measure as safetensors, with the clock and the seed that keys the noise."""
+"""Checkpoints: every moving measure, with the clock and the seed that keys the noise."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from measureflow.errors import MeasureflowError
-from measureflow.files import replacing
+from measureflow.errors import DamageError, MeasureflowError
+from measureflow.files import make, sync, writing
+from measureflow.index import Index, clear, indexes, keep_newest, read_index, save_index, step_of
 from measureflow.measure import Particles, System
 from measureflow.observe import Stage
+from measureflow.parts import Rows, Tensors, read_part, save_part, values
+from measureflow.shard import held
 
-KEPT = 2  # checkpoints kept in a run folder: the newest, and the one before in case it is damaged
+FOLDER = "checkpoints"
 
 
 def save_checkpoint(system: System, stage: Stage) -> Path:
-    """Writes the moving measures under checkpoints/, whole or not at all, and drops old checkpoints."""
-    tensors = {f"{name}.{part}": tensor for name in stage.moving for part, tensor in _parts(system[name]).items()}
-    clock = {"step": str(system.step), "time": repr(system.time), "seed": str(stage.seed)}
-    path = stage.folder / "checkpoints" / f"step-{system.step:09d}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    save_tensors(path, tensors, clock)
-    for old in sorted(path.parent.glob("step-*.safetensors"))[:-KEPT]:
-        old.unlink()
-    return path
+    """Writes the moving measures under checkpoints/, whole or not at all, and drops old checkpoints; returns the index.
+
+    Each process of the team writes a part with what it holds; measures that all hold whole are in the first.
+    """
+    folder, team = stage.folder / FOLDER, stage.team
+
+    def prepare() -> str:
+        make(folder)
+        clear(folder, system.step)
+        return ""
+
+    def finish() -> str:
+        sync_metrics(stage.folder)
+        path = save_index(folder, Index(system.step, system.time, stage.seed, tuple(entries)))
+        keep_newest(folder, system.step)
+        return str(path)
+
+    team.led(prepare)
+    mine = {name: system[name] for name in stage.moving if team.leads or held(system[name])}
+    entries = [
+        json.loads(text) for text in team.did(lambda: json.dumps(save_part(folder, system.step, mine, team.rank, team.size)))
+    ]
+    return Path(team.led(finish))
 
 
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all; raises MeasureflowError where it cannot be written."""
-    with replacing(path) as temporary, _as_os_error():
-        save_file(dict(tensors), temporary, dict(facts))
+def sync_metrics(run: Path) -> None:
+    """Rows before a checkpoint are not measured again, so they are on the disk before it counts."""
+    path = run / "metrics.jsonl"
+    if path.exists():
+        with writing(path):
+            sync(path)
 
 
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    """A full disk is an OSError, whatever safetensors calls it."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
+def newest_step(run: Path) -> int | None:
+    """The step of a run's newest checkpoint, by its name; None where there is none."""
+    found = indexes(run / FOLDER)
+    return step_of(found[-1]) if found else None
 
 
-def _parts(mu: Particles) -> dict[str, torch.Tensor]:
-    """The tensors of a measure; one that is broadcast is stored as its one value."""
-    once = {k: v[:1] if v.ndim and v.stride(0) == 0 else v for k, v in mu.tensors.items()}
-    return {k: v.detach().cpu().contiguous() for k, v in once.items()}
+def newest(fresh: System, stage: Stage, warn: Callable[[str], object]) -> System:
+    """The system in the newest checkpoint that is whole, `fresh` where a run has none yet; warns of each one passed over.
 
-
-def newest_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint of a run; raises MeasureflowError where there is none."""
-    found = sorted((folder / "checkpoints").glob("step-*.safetensors"))
-    if not found:
-        raise MeasureflowError(f"{folder}: has no checkpoint to resume from")
-    return found[-1]
+    Raises MeasureflowError where checkpoints are there and none is whole.
+    """
+    damages: list[str] = []
+    for path in reversed(indexes(stage.folder / FOLDER)):
+        try:
+            system = restored(path, fresh, stage)
+        except DamageError as damage:
+            damages.append(str(damage))
+            continue
+        for text in damages:
+            warn(f"{text}; going on from step {system.step}, the checkpoint before")
+        return system
+    if damages:
+        folder, listed = stage.folder / FOLDER, "".join(f"\n  {text}" for text in damages)
+        raise MeasureflowError(f"{folder}: no checkpoint is whole; delete this folder, and resume starts from step 0{listed}")
+    return fresh
 
 
 def restored(path: Path, fresh: System, stage: Stage) -> System:
-    """The system in a checkpoint, its unmoved measures taken from `fresh`; raises MeasureflowError where they do not fit."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            clock = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise MeasureflowError(
-            f"{path}: cannot be read as a checkpoint ({error}); delete it to go on from the one before"
-        ) from None
-    if clock.get("seed") != str(stage.seed):
-        raise MeasureflowError(f"{path}: was written under seed {clock.get('seed')}, this run has seed {stage.seed}")
-    moved = {name: _restored(path, name, fresh[name], tensors) for name in stage.moving}
-    return System({**fresh.measures, **moved}, int(clock["step"]), float(clock["time"]))
+    """The system of an index, whole from any number of parts; its unmoved measures are those of `fresh`.
+
+    Raises DamageError where the index or a part is not what was written, MeasureflowError where they do not fit the run.
+    """
+    index = read_index(path)
+    if index.seed != stage.seed:
+        raise MeasureflowError(f"{path}: was written under seed {index.seed}, this run has seed {stage.seed}")
+    parts = [(entry["rows"], read_part(path.parent, entry)) for entry in index.parts]
+    moved = {name: _restored(path, name, fresh[name], parts) for name in stage.moving}
+    return System({**fresh.measures, **moved}, index.step, index.time)
 
 
-def _restored(path: Path, name: str, like: Particles, tensors: Mapping[str, torch.Tensor]) -> Particles:
-    def part(key: str, rows: int | None, rest: torch.Size) -> torch.Tensor:
-        tensor = tensors.get(f"{name}.{key}")
-        if tensor is None or tensor.dtype != like.points.dtype or tensor.shape[1:] != rest:
-            raise MeasureflowError(
-                f"{path}: {name}.{key} is missing or does not fit this run (d = {like.dim}, {like.points.dtype})"
-            )
-        tensor = tensor.to(like.points.device)
-        return tensor if rows is None or tensor.shape[0] == rows else tensor.expand(rows, *rest)
+def _restored(path: Path, name: str, like: Particles, parts: Sequence[tuple[Rows, Tensors]]) -> Particles:
+    """A whole measure, on the domain, of the precision and with the marks of `like`."""
+    held = sorted(((rows[name], tensors) for rows, tensors in parts if name in rows), key=lambda each: each[0])
+    sizes = _sizes(path, name, [rows for rows, _ in held])
 
-    points = part("points", None, like.points.shape[1:])
-    sign, log_mass = (part(key, points.shape[0], torch.Size()) for key in ("sign", "log_mass"))
-    marks = {key: part(f"marks.{key}", points.shape[0], mark.shape[1:]) for key, mark in like.marks.items()}
-    return Particles(points, sign, log_mass, like.domain, marks)
+    def whole(key: str, v: torch.Tensor) -> torch.Tensor:
+        blocks = [tensors.get(f"{name}.{key}") for _, tensors in held]
+        fit = [block for block, n in zip(blocks, sizes, strict=True) if block is not None and _fits(block, n, v)]
+        if len(fit) < len(blocks):
+            kind = f"d = {like.dim}, {like.points.dtype}"
+            raise MeasureflowError(f"{path}: {name}.{key} is missing or does not fit this run ({kind})")
+        return joined(fit, sizes, v.shape[1:]).to(like.points.device)
+
+    found = {key: whole(key, v) for key, v in like.tensors.items()}
+    marks = {key: found[f"marks.{key}"] for key in like.marks}
+    return Particles(found["points"], found["sign"], found["log_mass"], like.domain, marks)
+
+
+def _sizes(path: Path, name: str, rows: Sequence[Sequence[int]]) -> list[int]:
+    """The sizes of blocks that make up a whole one after the other."""
+    ends = [0, *(stop for _, stop, _ in rows)]
+    if not rows or [start for start, _, _ in rows] != ends[:-1] or {whole for _, _, whole in rows} != {ends[-1]}:
+        raise DamageError(f"{path}: its parts do not make up the whole of {name!r}")
+    return [stop - start for start, stop, _ in rows]
+
+
+def _fits(block: torch.Tensor, size: int, like: torch.Tensor) -> bool:
+    return block.dtype == like.dtype and block.shape in (like.shape[1:], (size, *like.shape[1:]))
+
+
+def joined(blocks: Sequence[torch.Tensor], sizes: Sequence[int], rest: torch.Size) -> torch.Tensor:
+    """Blocks of so many rows as one tensor (sum of sizes, *rest); one value throughout stays one value, broadcast."""
+    once = all(block.shape == rest for block in blocks)
+    if once and all(torch.equal(block, blocks[0]) for block in blocks):
+        return blocks[0].expand(sum(sizes), *rest)
+    spread = [block.expand(size, *rest) for block, size in zip(blocks, sizes, strict=True)]
+    return spread[0] if len(spread) == 1 else torch.cat(spread)
 
 
 def digest(system: System, stage: Stage) -> str:
@@ -95,7 +136,6 @@ def digest(system: System, stage: Stage) -> str:
     sha = hashlib.sha256()
     for name in sorted(set(system.measures) - set(stage.moving)):
         sha.update(name.encode())
-        still = system[name]
-        for _, tensor in sorted(_parts(still).items()):
+        for _, tensor in sorted(values(system[name]).items()):
             sha.update(tensor.numpy().data)
     return sha.hexdigest()

@@ -14,6 +14,7 @@ from measureflow.experiment import device_of, footprint, load
 from measureflow.measure import System
 from measureflow.plugins import Registry
 from measureflow.plugins import load as load_plugins
+from measureflow.processes import LostError, joined, launched, restarted, speaks
 
 FOLDER = click.Path(path_type=Path)
 SETTINGS = click.option(
@@ -40,9 +41,15 @@ def cli() -> None:
 def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | None, quiet: bool) -> None:
     """Runs the experiment in FILE and records it in a new folder."""
     experiment = load(file, registry, settings)
-    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{experiment.name}"
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(launched()))}-{experiment.name}"
     given = file.read_text(encoding="utf-8") + "".join(f"# --set {setting}\n" for setting in settings)
-    _recorded(lambda: record.start(experiment, registry, folder, given, quiet, str(file)), folder, quiet)
+
+    def work(asked: record.Asked) -> System:
+        if restarted() and folder.exists():
+            return record.resume(registry, asked)
+        return record.start(experiment, registry, asked, given, str(file))
+
+    _recorded(work, folder, quiet)
 
 
 @cli.command()
@@ -56,7 +63,7 @@ def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | N
 @click.pass_obj
 def resume(registry: Registry, folder: Path, steps: int | None, quiet: bool) -> None:
     """Continues a run from its newest checkpoint."""
-    _recorded(lambda: record.resume(folder, registry, steps, quiet), folder, quiet)
+    _recorded(lambda asked: record.resume(registry, asked, steps), folder, quiet)
 
 
 @cli.command()
@@ -104,15 +111,21 @@ def plugins(registry: Registry) -> None:
         click.echo(f"  {kind:<{width}}  {registry.origins[known, kind]}")
 
 
-def _recorded(work: Callable[[], System], folder: Path, quiet: bool) -> None:
-    """Does the work of a run; says where it went, or after Ctrl-C how to go on."""
+def _recorded(work: Callable[[record.Asked], System], folder: Path, quiet: bool) -> None:
+    """Does the work of a run, in each of the processes that torchrun started; says where it went, or after Ctrl-C how to go on."""
     try:
-        last = work()
+        with joined() as team:
+            last = work(record.Asked(folder, quiet, team))
+    except LostError as error:
+        on = f"; go on with: measureflow resume {folder}" if (folder / "resolved.toml").exists() else ""
+        raise LostError(f"{error}{on}") from None
     except KeyboardInterrupt:
-        on = f"go on with: measureflow resume {folder}" if (folder / "checkpoints").exists() else "nothing was recorded yet"
+        if not speaks():
+            sys.exit(130)
+        on = f"go on with: measureflow resume {folder}" if (folder / "resolved.toml").exists() else "nothing was recorded yet"
         click.echo(f"stopped; {on}", err=True)
         sys.exit(130)
-    if not quiet:
+    if team.leads and not quiet:
         click.echo(f"step {last.step} reached; recorded in {folder}")
         for figure in sorted((folder / "figures").glob("*")):
             click.echo(f"figure {figure}")
@@ -130,5 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             click.echo(f"warning: plugin {name}: {why}", err=True)
         group.main(arguments, prog_name="measureflow", obj=registry)
     except MeasureflowError as error:
-        click.echo(f"error: {error}", err=True)
+        if speaks():
+            click.echo(f"error: {error}", err=True)
         sys.exit(2)

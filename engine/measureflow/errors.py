@@ -25,6 +25,14 @@ class NonFiniteError(MeasureflowError):
     """The state left the finite numbers; names the measure, the flow and the step size to lower."""
 
 
+class WriteError(MeasureflowError):
+    """A file that cannot be written: the disk is full, say; names the file."""
+
+
+class DamageError(MeasureflowError):
+    """A file that is not what was written; names it and what is wrong with it."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """`unknown feature 'rellu'; known: gaussian, relu (did you mean 'relu'?)`."""
     names = sorted(known)

@@ -1,15 +1,18 @@
-"""Writing files whole or not at all."""
+"""Writing files and folders whole or not at all, so that neither a kill nor a power cut leaves a part behind."""
 
+import errno
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from measureflow.errors import MeasureflowError
+from measureflow.errors import MeasureflowError, WriteError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes `content` to a file, whole or not at all."""
+    """Writes `content` to a file, whole or not at all; raises WriteError."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -19,20 +22,87 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary name to write to, then synced and renamed: a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.part")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
+        with writing(path):
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        raise MeasureflowError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise
 
 
-def create(folder: Path) -> None:
-    """Makes a new folder; raises MeasureflowError where there is one already."""
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says against writing a file is raised as a WriteError that names it."""
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise MeasureflowError(f"{folder}: exists already; give --out another folder, or `measureflow resume {folder}`") from None
+        yield
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the system can do that."""
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some network file systems know no such thing
+            raise
+    finally:
+        os.close(opened)
+
+
+def make(folder: Path) -> None:
+    """Makes a folder in one that exists, where there is none; raises WriteError."""
+    if not folder.is_dir():
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+
+
+@contextmanager
+def arranging(folder: Path) -> Iterator[Path]:
+    """A new folder under a temporary name, renamed when the block ends: others see all that was written into it, or no folder.
+
+    Raises MeasureflowError where the folder exists already or cannot be created.
+    """
+    if folder.exists():
+        raise _exists(folder)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        _creating(temporary, folder)
+        yield temporary
+        _rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _creating(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.mkdir(parents=True)
     except OSError as error:
         raise MeasureflowError(f"{folder}: cannot be created ({error.strerror})") from None
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # made by another process since
+            raise _exists(folder) from None
+        raise MeasureflowError(f"{folder}: cannot be created ({error.strerror})") from None
+
+
+def _exists(folder: Path) -> MeasureflowError:
+    return MeasureflowError(f"{folder}: exists already; give --out another folder, or `measureflow resume {folder}`")

@@ -17,8 +17,8 @@ from measureflow.scheme import Game, Scheme
 
 
 def finite(system: System, game: Game) -> bool:
-    """Whether every moving measure has finite points, masses and log-masses: one sum each, read together."""
-    return _finite([system[name] for name in game.players])
+    """Whether every moving measure has finite points, masses and log-masses, in every process: one sum each, read together."""
+    return not game.reducer.team.any(not _finite([system[name] for name in game.players]))
 
 
 def _finite(measures: Sequence[Particles]) -> bool:
@@ -55,6 +55,10 @@ class _Watched(Flow):
     flow: Flow
 
     @property
+    def parts(self) -> bool:  # type: ignore[override]
+        return self.flow.local or self.flow.parts
+
+    @property
     def once(self) -> bool:
         return self.flow.once
 
@@ -63,7 +67,7 @@ class _Watched(Flow):
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         moved = self.flow.step(mu, potential, h, context)
-        if not _finite([moved]):
+        if context.reducer.team.any(not _finite([moved])):
             name, place = context.measure, f"measures.{context.measure}.flows.{context.position}"
             raise NonFiniteError(
                 f"{name} became non-finite at step {context.step + 1} in its flow {self.flow.kind!r} ({place}): "

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import attrs
 
+from measureflow.errors import WriteError
 from measureflow.measure import System
 from measureflow.metric import Metric, View
 from measureflow.reduce import Reducer
@@ -116,13 +117,53 @@ class _Eye:
 def _opened(observer: Observer, stage: Stage, stack: ExitStack) -> See:
     """The observer's eye; a closed one in a process that has nothing to look at."""
     if stage.team.leads or observer.shows == "parts":
-        return stack.enter_context(observer.watch(stage))
+        return stack.enter_context(_watching(observer, stage))
     return lambda system, row: None
 
 
 def gathered(system: System, reducer: Reducer, names: Collection[str] | None = None) -> System:
     """The system with all atoms of the named measures, by default of all."""
     return system.replace({name: reducer.whole(mu) for name, mu in system.measures.items() if names is None or name in names})
+
+
+@contextmanager
+def _watching(observer: Observer, stage: Stage) -> Iterator[See]:
+    """The observer, open, whose own OSErrors (a full disk, say) are WriteErrors; those of others pass through it."""
+    manager = observer.watch(stage)
+    with _named(observer):
+        see = manager.__enter__()
+
+    def named(system: System, row: Row) -> None:
+        with _named(observer):
+            see(system, row)
+
+    try:
+        yield named
+    except BaseException as error:
+        if not _closed(observer, manager, error):
+            raise
+    else:
+        _closed(observer, manager, None)
+
+
+def _closed(observer: Observer, manager: AbstractContextManager[See], error: BaseException | None) -> bool:
+    """Closes an observer after `error`; whether that took care of it."""
+    about = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+    try:
+        with _named(observer):
+            return bool(manager.__exit__(*about))
+    except WriteError:
+        if error is None:
+            raise
+        return False  # what came first is told
+
+
+@contextmanager
+def _named(observer: Observer) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"observer {observer.kind!r}: {error}") from None
 
 
 def measured(system: System, view: View, metrics: Sequence[Metric]) -> Row:

@@ -7,7 +7,7 @@ from measureflow.experiment import Experiment, build
 from measureflow.measure import System
 from measureflow.observe import Row, observed
 from measureflow.plugins import Registry
-from measureflow.record import stage_of
+from measureflow.record import Asked, stage_of
 from measureflow.simulate import run
 
 
@@ -19,4 +19,6 @@ def play(e: Experiment, registry: Registry, quiet: bool = False) -> Iterator[tup
     """
     built = build(e, registry)
     watches = [watch for watch in e.observers if watch.observer.kind == "progress"]  # others write into a run folder
-    yield from observed(run(built.simulation, built.system, e.steps), stage_of(e, Path(), quiet), built.view, e.metrics, watches)
+    yield from observed(
+        run(built.simulation, built.system, e.steps), stage_of(e, Asked(Path(), quiet)), built.view, e.metrics, watches
+    )

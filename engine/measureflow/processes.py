@@ -1,12 +1,14 @@
 """The processes that torchrun started, as a team over torch.distributed."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import final
 
 import attrs
+import psutil
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -52,6 +54,11 @@ def joined() -> Iterator[Team]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     yield Processes(dist.get_rank(), dist.get_world_size())
     dist.destroy_process_group()  # after an error the others may be gone: the process ends without a farewell
+
+
+def launched() -> float:
+    """When the run began, in seconds since 1970: now, or when torchrun did, which is before any restart and the same for all."""
+    return psutil.Process(os.getppid()).create_time() if "TORCHELASTIC_RUN_ID" in os.environ else time.time()
 
 
 def restarted() -> bool:

@@ -2,61 +2,96 @@
 
 config.toml as given, resolved.toml with every default, environment.json,
 metrics.jsonl (one object a line), checkpoints/, figures/
+
+A process may be killed at any moment: the folder appears with the first three files in it, and all that follows can be done
+again from resolved.toml and the newest whole checkpoint, or from the start, since the seed keys everything that is drawn.
 """
 
+import io
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import attrs
 
 from measureflow import config
-from measureflow.checkpoint import digest, newest_checkpoint, restored, save_checkpoint
+from measureflow.checkpoint import digest, newest, save_checkpoint
 from measureflow.environment import environment
-from measureflow.errors import MeasureflowError, NonFiniteError
+from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.experiment import Built, Experiment, build, device_of, typed
-from measureflow.files import create, write
+from measureflow.files import arranging, write, writing
 from measureflow.measure import System
-from measureflow.observe import Every, Observer, Row, See, Stage, Watch, observed
+from measureflow.observe import Every, Observer, Row, See, Shows, Stage, Watch, observed
 from measureflow.plugins import Registry
 from measureflow.simulate import run
+from measureflow.team import Alone, Team
 
 
-def start(e: Experiment, registry: Registry, folder: Path, given: str, quiet: bool = False, where: str = "experiment") -> System:
+@final
+@attrs.frozen
+class Asked:
+    """What the user asked of a run besides the experiment: its folder, quiet, and the processes that share it."""
+
+    folder: Path
+    quiet: bool = False
+    team: Team = attrs.field(factory=Alone)
+
+
+def start(e: Experiment, registry: Registry, asked: Asked, given: str, where: str = "experiment") -> System:
     """Runs an experiment, read from `where`, in a new folder and returns the last system; raises MeasureflowError."""
-    built = build(e, registry, where)
-    stage = stage_of(e, folder, quiet)
-    create(folder)
-    write(folder / "config.toml", given.encode())
-    write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
-    facts = environment(device_of(e)) | {"data": digest(built.system, stage)}
-    write(folder / "environment.json", json.dumps(facts, indent=2).encode())
-    return _run(e, built, built.system, stage)
+    built, stage = build(e, registry, where), stage_of(e, asked)
+    stage.team.led(lambda: _arranged(e, built, stage, given))
+    built = built.dealt(stage.team, e.sharded)  # what others hold is let go
+    return _run(e, built, stage)
 
 
-def resume(folder: Path, registry: Registry, steps: int | None = None, quiet: bool = False) -> System:
-    """Continues a run from its newest checkpoint, to `steps` steps in all; raises MeasureflowError."""
+def _arranged(e: Experiment, built: Built, stage: Stage, given: str) -> str:
+    """Makes the run folder; returns its name."""
+    with arranging(stage.folder) as new:
+        write(new / "config.toml", given.encode())
+        write(new / "resolved.toml", config.dumps(config.unstructure(e)).encode())
+        facts = environment(device_of(e)) | {"data": digest(built.system, stage)}
+        write(new / "environment.json", json.dumps(facts, indent=2).encode())
+    return str(stage.folder)
+
+
+def resume(registry: Registry, asked: Asked, steps: int | None = None) -> System:
+    """Continues a run from its newest whole checkpoint, or from step 0, to `steps` steps in all; raises MeasureflowError."""
+    folder = asked.folder
     e = recorded(folder, registry)
     e = e if steps is None else attrs.evolve(e, steps=steps)
-    newest, built, stage = newest_checkpoint(folder), build(e, registry, str(folder)), stage_of(e, folder, quiet)
+    built, stage = build(e, registry, str(folder)), stage_of(e, asked)
     if _data_digest(folder) != digest(built.system, stage):
         raise MeasureflowError(
             f"{folder}: the data are not those the run started with; put the file back as it was, or start a new run"
         )
-    system = restored(newest, built.system, stage)
-    if system.step >= e.steps:
+    system = newest(built.system, stage, _warn if stage.team.leads else str)
+    if system is not built.system and system.step >= e.steps:
         raise MeasureflowError(
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
+    stage.team.led(lambda: _continued(e, folder, system.step))
+    built = attrs.evolve(built, system=system).dealt(stage.team, e.sharded)
+    del system
+    return _run(e, built, stage)
+
+
+def _continued(e: Experiment, folder: Path, step: int) -> str:
+    """Makes the run folder that of a run at `step`; returns its name."""
     write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
-    kept = [row for row in read_metrics(folder) if row["step"] < system.step]  # the rest is measured again
+    kept = [row for row in read_metrics(folder) if row["step"] < step]  # the rest is measured again
     write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
-    return _run(e, built, system, stage)
+    return str(folder)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def recorded(folder: Path, registry: Registry) -> Experiment:
@@ -75,32 +110,41 @@ def _data_digest(folder: Path) -> str:
         raise MeasureflowError(f"{path}: missing or damaged, and it holds the fingerprint of the run's data") from None
 
 
-def stage_of(e: Experiment, folder: Path, quiet: bool) -> Stage:
-    """The stage of an experiment that runs in `folder`."""
-    return Stage(e.name, folder, e.steps, e.seed, tuple(e.measures), quiet)
+def stage_of(e: Experiment, asked: Asked) -> Stage:
+    """The stage of an experiment that runs as asked."""
+    return Stage(e.name, asked.folder, e.steps, e.seed, tuple(e.measures), asked.quiet, asked.team)
 
 
-def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
-    """Runs to the end; leaves a checkpoint of the last good system whatever happens, unless a step overwrote it."""
+def _run(e: Experiment, built: Built, stage: Stage) -> System:
+    """Runs to the end; leaves a checkpoint of the last good system whatever happens, unless a step overwrote it.
+
+    Of several processes one may fail alone, and then none can save: only what all know of is saved.
+    """
     watches = [Watch(Log(), Every()), *e.observers]
-    last, good = system, not e.in_place
+    last, kept = built.system, not e.in_place
+    good = kept and stage.team.size == 1
     try:
         with deferred_interrupt() as asked:
-            for shown, _ in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
+            for shown, _ in observed(run(built.simulation, last, e.steps), stage, built.view, e.metrics, watches):
                 last = shown
-                if asked():
+                if stage.team.agreed(last.step, asked()):
                     good = True
                     raise KeyboardInterrupt
+        save_checkpoint(last, stage)
     except NonFiniteError as error:
-        if not good:
+        if not kept:
             raise
         path = save_checkpoint(last, stage)
         raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
+    except WriteError as error:
+        with suppress(WriteError):  # the first is the one to mend, and there may be room for less
+            if good:
+                save_checkpoint(last, stage)
+        raise WriteError(f"{error}; mend that, and `measureflow resume {stage.folder}` goes on") from None
     except BaseException:
         if good:
             save_checkpoint(last, stage)
         raise
-    save_checkpoint(last, stage)
     return last
 
 
@@ -134,31 +178,45 @@ class Log(Observer):
     """Appends every row to metrics.jsonl: `step`, `seconds` since the run's start, then the metrics."""
 
     kind: ClassVar[str] = "log"
+    shows: ClassVar[Shows] = "clock"
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         rows = read_metrics(stage.folder)
         before = rows[-1]["seconds"] if rows else 0.0
         began = time.perf_counter()
-        with (stage.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = stage.folder / "metrics.jsonl"
+        with path.open("ab", buffering=0) as file:
 
             def see(system: System, row: Row) -> None:
                 if row:
                     seconds = round(before + time.perf_counter() - began, 6)
-                    file.write(json.dumps({"step": system.step, "seconds": seconds, **row}) + "\n")
-                    file.flush()
+                    line = json.dumps({"step": system.step, "seconds": seconds, **row}) + "\n"
+                    with writing(path):
+                        _append(file, line.encode())
 
             yield see
 
 
+def _append(file: io.FileIO, content: bytes) -> None:
+    """Nothing waits in a buffer; a disk that is nearly full takes a part, and then says so."""
+    while content:
+        content = content[file.write(content) :]
+
+
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl, a torn last line left out; raises MeasureflowError where another line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    rows = []
+    path, rows = folder / "metrics.jsonl", []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            rows.append(_row(json.loads(line)))
+        except ValueError:
             raise MeasureflowError(f"{path}: line {number} is damaged; remove it to go on") from None
     return rows
+
+
+def _row(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict) or "step" not in found:
+        raise ValueError(found)
+    return found

@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.errors import MeasureflowError
+from measureflow.errors import MeasureflowError, WriteError
 
 BEAT = 10  # steps between two moments at which a team agrees on what its processes noticed alone
 
@@ -60,29 +60,40 @@ class Team(ABC):
         return flag if self.size == 1 else step % BEAT == 0 and self.any(flag)
 
     @final
-    def texts(self, text: str) -> list[str]:
-        """Everybody's text, in the order of ranks."""
-        return [text] if self.size == 1 else [self._told(text, rank) for rank in range(self.size)]
+    def did(self, work: Callable[[], str]) -> list[str]:
+        """What `work` gives in each process, in their order; a MeasureflowError of any is raised everywhere."""
+        if self.size == 1:
+            return [work()]
+        mine = json.dumps(_answer(work))
+        return [_given(json.loads(self._told(mine, rank))) for rank in range(self.size)]
 
     @final
     def led(self, work: Callable[[], str]) -> str:
         """What `work` gives when the first process does it, everywhere; its MeasureflowError is raised everywhere."""
         if self.size == 1:
             return work()
-        try:
-            answer = {"gives": work()} if self.leads else {}
-        except MeasureflowError as error:
-            answer = {"error": str(error)}
-        answer = json.loads(self._told(json.dumps(answer), 0))
-        if "error" in answer:
-            raise MeasureflowError(answer["error"])
-        return str(answer["gives"])
+        return _given(json.loads(self._told(json.dumps(_answer(work)) if self.leads else "", 0)))
 
     def _told(self, text: str, rank: int) -> str:
         content = torch.tensor(list(text.encode()), dtype=torch.uint8)
         length = int(self.sent(torch.tensor(len(content)), rank))
         told = self.sent(content if rank == self.rank else torch.empty(length, dtype=torch.uint8), rank)
         return bytes(told.tolist()).decode()
+
+
+def _answer(work: Callable[[], str]) -> dict[str, str]:
+    try:
+        return {"gives": work()}
+    except WriteError as error:
+        return {"cannot write": str(error)}
+    except MeasureflowError as error:
+        return {"error": str(error)}
+
+
+def _given(answer: dict[str, str]) -> str:
+    if "gives" in answer:
+        return answer["gives"]
+    raise WriteError(answer["cannot write"]) if "cannot write" in answer else MeasureflowError(answer["error"])
 
 
 @final

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.files import write
+from measureflow.files import make, write
 from measureflow.observe import Observer, See, Shows, Stage
 from measureflow.record import read_metrics
 
@@ -58,5 +58,5 @@ def draw(rows: Sequence[dict[str, float]], path: Path, title: str, only: Sequenc
         axes.grid(alpha=0.3)
     image = io.BytesIO()
     figure.savefig(image, dpi=150, format="png")
-    path.parent.mkdir(exist_ok=True)
+    make(path.parent)
     write(path, image.getvalue())

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from measureflow import config
-from measureflow.checkpoint import save_tensors
-from measureflow.files import create
+from measureflow.files import make
 from measureflow.measure import Particles, System
 from measureflow.observe import Observer, Row, See, Stage
+from measureflow.parts import save_tensors
 from measureflow.schedule import within
 
 FOLDER = "snapshots"
@@ -46,8 +46,7 @@ class Snapshots(Observer):
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         times, folder = len(self.steps(stage.steps)), stage.folder / FOLDER
-        if not folder.exists():
-            create(folder)
+        make(folder)
 
         def see(system: System, row: Row) -> None:
             kept = self._kept(system, stage, times)

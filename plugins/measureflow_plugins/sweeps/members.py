@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from measureflow import config
 from measureflow.api import MeasureflowError
-from measureflow.checkpoint import newest_checkpoint
+from measureflow.checkpoint import newest_step
 from measureflow.config import Raw
 from measureflow.files import write
 from measureflow.record import read_metrics
@@ -106,10 +106,8 @@ def outcome(member: Member, folder: Path, error: str | None = None) -> Outcome:
 
 def _reached(run: Path) -> int:
     """The step of a run's newest checkpoint, -1 where there is none."""
-    try:
-        return int(newest_checkpoint(run).stem.removeprefix("step-"))
-    except MeasureflowError:
-        return -1
+    found = newest_step(run)
+    return -1 if found is None else found
 
 
 def _write(members: Sequence[Member], folder: Path) -> None:

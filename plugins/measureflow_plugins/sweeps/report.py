@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from measureflow.api import MeasureflowError
-from measureflow.files import create, write
+from measureflow.files import arranging, write
 from measureflow_plugins.sweeps.members import Outcome
 from measureflow_plugins.sweeps.naming import ends
 
@@ -25,8 +25,8 @@ def claim(folder: Path, file: str, given: str) -> None:
         if path.read_text(encoding="utf-8") != given:
             raise MeasureflowError(f"{folder}: holds other runs: its {file} is not what was asked; give --out another folder")
     elif not folder.exists():
-        create(folder)
-        write(path, given.encode())
+        with arranging(folder) as new:
+            write(new / file, given.encode())
     else:
         raise MeasureflowError(f"{folder}: exists already and has no {file}; give --out another folder")
 
