@@ -5,18 +5,16 @@ over the atoms is stored as its one value, without a dimension of rows.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from measureflow.errors import DamageError
-from measureflow.files import replacing
 from measureflow.measure import Particles
+from measureflow.tensors import save_tensors
 
 Tensors = dict[str, torch.Tensor]
 Rows = dict[str, list[int]]  # of each measure in a part: start, stop, whole
@@ -43,9 +41,9 @@ def save_part(folder: Path, step: int, measures: Mapping[str, Particles], k: int
     """
     path = folder / part_name(step, k, n)
     tensors = {f"{name}.{key}": tensor for name, mu in measures.items() for key, tensor in values(mu).items()}
-    save_tensors(path, tensors, {})
+    sha256 = save_tensors(path, tensors, {})
     rows = {name: _rows(mu) if n > 1 else [0, mu.size, mu.size] for name, mu in measures.items()}
-    return Entry(name=path.name, sha256=_sha256(path), bytes=path.stat().st_size, rows=rows)
+    return Entry(name=path.name, sha256=sha256, bytes=path.stat().st_size, rows=rows)
 
 
 def _rows(mu: Particles) -> list[int]:
@@ -73,21 +71,6 @@ def values(mu: Particles) -> Tensors:
     """The tensors of a measure on the CPU; one that is broadcast as its one value."""
     once = {k: v[0] if v.shape[0] and v.stride(0) == 0 else v for k, v in mu.tensors.items()}
     return {k: v.detach().cpu().contiguous() for k, v in once.items()}
-
-
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all; raises WriteError where it cannot be written."""
-    with replacing(path) as temporary, _as_os_error():
-        save_file(dict(tensors), temporary, dict(facts) or None)
-
-
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    """A full disk is an OSError, whatever safetensors calls it."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
 
 
 def _sha256(path: Path) -> str:

@@ -14,8 +14,8 @@ from measureflow import config
 from measureflow.files import make
 from measureflow.measure import Particles, System
 from measureflow.observe import Observer, Row, See, Stage
-from measureflow.parts import save_tensors
 from measureflow.schedule import within
+from measureflow.tensors import save_tensors
 
 FOLDER = "snapshots"
 STILL = "still.safetensors"  # the measures that never move, once
