@@ -51,8 +51,11 @@ def joined() -> Iterator[Team]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    yield Processes(dist.get_rank(), dist.get_world_size())
+    store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    # torchrun keeps its store over a restart: without a prefix the dead processes' addresses would still stand there
+    store = dist.PrefixStore(f"measureflow/{_attempt()}", store)  # type: ignore[attr-defined]
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=size)
+    yield Processes(rank, size)
     dist.destroy_process_group()  # after an error the others may be gone: the process ends without a farewell
 
 
@@ -63,18 +66,22 @@ def launched() -> float:
 
 def restarted() -> bool:
     """Whether torchrun has started these processes anew after one of them ended."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _attempt() > 0
+
+
+def _attempt() -> int:
+    """How many times torchrun has started these processes anew."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def speaks() -> bool:
     """Whether this is the first process of the team to report an error; true where there is no team."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return True
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(*address, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
-        return bool(store.add(f"measureflow/error/{attempt}", 1) == 1)
+        return bool(store.add(f"measureflow/error/{_attempt()}", 1) == 1)
     except (RuntimeError, KeyError):
         return True
 
