@@ -82,8 +82,10 @@ def arranging(folder: Path) -> Iterator[Path]:
         _creating(temporary, folder)
         yield temporary
         _rename(temporary, folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, WriteError):
+            raise WriteError(str(error).replace(str(temporary), str(folder))) from None
         raise
 
 
