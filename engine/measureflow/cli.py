@@ -14,6 +14,7 @@ from measureflow.experiment import device_of, footprint, load
 from measureflow.measure import System
 from measureflow.plugins import Registry
 from measureflow.plugins import load as load_plugins
+from measureflow.recover import read_events
 
 FOLDER = click.Path(path_type=Path)
 SETTINGS = click.option(
@@ -87,6 +88,8 @@ def show(registry: Registry, folder: Path) -> None:
     for name, value in last.items():
         if name not in ("step", "seconds"):
             click.echo(f"  {name:<24} {value:.6g}")
+    for event in read_events(folder):
+        click.echo(f"  {record.told(event)}")
     for figure in sorted((folder / "figures").glob("*")):
         click.echo(f"  figure {figure}")
 

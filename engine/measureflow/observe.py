@@ -8,12 +8,24 @@ from typing import ClassVar, final
 
 import attrs
 
+from measureflow.flow import Flow
 from measureflow.measure import System
 from measureflow.metric import Metric, View
 from measureflow.schedule import within
 
 Row = Mapping[str, float]
 See = Callable[[System, Row], None]
+Looks = Callable[[int], bool]
+
+
+def always(step: int) -> bool:
+    """Looks at every step."""
+    return True
+
+
+def never(step: int) -> bool:
+    """Looks at no step."""
+    return False
 
 
 @final
@@ -31,7 +43,8 @@ class Every:
 @attrs.frozen(eq=False)
 class Stage:
     """The run that an observer watches: its name and folder, the last step, the seed, the names of the moving measures,
-    and whether the user asked for quiet."""
+    whether the user asked for quiet, the flows of each moving measure, and `sure()`, which waits for the device to say whether
+    the system now shown is sound."""
 
     name: str
     folder: Path
@@ -39,6 +52,8 @@ class Stage:
     seed: int
     moving: tuple[str, ...]
     quiet: bool = False
+    flows: Mapping[str, tuple[Flow, ...]] = attrs.field(factory=dict)
+    sure: Callable[[], bool] = lambda: True
 
 
 class Observer(ABC):
@@ -47,10 +62,18 @@ class Observer(ABC):
     Write one for a progress display, a file, a tracker. A subclass is a final frozen attrs class with a `kind`; its state
     lives in the context manager that `watch(stage)` returns, which opens what it needs, yields a function `see(system,
     row)` and closes again. `row` has the metrics measured at this step, as floats; it is empty where none was due.
+
+    Before it shows a system to somebody who `looks` at its atoms, the run waits for the device and makes sure that they are
+    sound. An observer of rows and clocks says that it never looks, and may be shown a step that is then taken again; one
+    that only then finds that it must look asks `stage.sure()`.
     """
 
     family: ClassVar[str] = "observer"
     kind: ClassVar[str]
+
+    def looks(self, last: int) -> Looks:
+        """Says of a step whether it may look at the atoms then, in a run of `last` steps; asked once."""
+        return always
 
     @abstractmethod
     def watch(self, stage: Stage) -> AbstractContextManager[See]:
@@ -73,6 +96,12 @@ class Watch:
 
     observer: Observer
     every: Every
+
+
+def due(probes: Sequence[Probe], watches: Sequence[Watch], last: int) -> Looks:
+    """Says of a step whether a metric is measured then, or an observer looks at the atoms."""
+    asked = [(probe.every, always) for probe in probes] + [(watch.every, watch.observer.looks(last)) for watch in watches]
+    return lambda step: any(every.due(step, last) and looks(step) for every, looks in asked if looks is not never)
 
 
 def observed(

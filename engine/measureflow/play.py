@@ -1,14 +1,15 @@
 """An experiment run from Python, where no run folder is wanted."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 from measureflow.experiment import Experiment, build
+from measureflow.guard import Guard
 from measureflow.measure import System
 from measureflow.observe import Row, observed
 from measureflow.plugins import Registry
-from measureflow.record import stage_of
-from measureflow.simulate import run
+from measureflow.record import said, stage_of, systems_of
 
 
 def play(e: Experiment, registry: Registry, quiet: bool = False) -> Iterator[tuple[System, Row]]:
@@ -19,4 +20,6 @@ def play(e: Experiment, registry: Registry, quiet: bool = False) -> Iterator[tup
     """
     built = build(e, registry)
     watches = [watch for watch in e.observers if watch.observer.kind == "progress"]  # others write into a run folder
-    yield from observed(run(built.simulation, built.system, e.steps), stage_of(e, Path(), quiet), built.view, e.metrics, watches)
+    stage = stage_of(e, Path(), quiet)
+    systems = systems_of(e, built.simulation, built.system, Guard(), functools.partial(said, stage))
+    yield from observed(systems, stage, built.view, e.metrics, watches)

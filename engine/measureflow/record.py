@@ -1,11 +1,13 @@
 """The run folder: starting, watching, stopping and resuming a run in it.
 
 config.toml as given, resolved.toml with every default, environment.json,
-metrics.jsonl (one object a line), checkpoints/, figures/
+metrics.jsonl and events.jsonl (one object a line), checkpoints/, figures/
 """
 
+import functools
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +22,15 @@ from measureflow.checkpoint import digest, newest_checkpoint, restored, save_che
 from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError
 from measureflow.experiment import Built, Experiment, build, device_of, typed
-from measureflow.files import create, write
+from measureflow.files import append, create, read_rows, write, write_rows
+from measureflow.guard import Guard
 from measureflow.measure import System
-from measureflow.observe import Every, Observer, Row, See, Stage, Watch, observed
+from measureflow.observe import Every, Looks, Observer, Row, See, Stage, Watch, due, never, observed
 from measureflow.plugins import Registry
-from measureflow.simulate import run
+from measureflow.recover import EVENTS, Event, halved, halvings_in, recovering, rewound
+from measureflow.simulate import Simulation, run
+
+Note = Callable[[Event], None]
 
 
 def start(e: Experiment, registry: Registry, folder: Path, given: str, quiet: bool = False, where: str = "experiment") -> System:
@@ -55,8 +61,9 @@ def resume(folder: Path, registry: Registry, steps: int | None = None, quiet: bo
         )
     write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
     kept = [row for row in read_metrics(folder) if row["step"] < system.step]  # the rest is measured again
-    write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
-    return _run(e, built, system, stage)
+    write_rows(folder / "metrics.jsonl", kept)
+    step = halved(e.step, halvings_in(rewound(folder, system.step)))
+    return _run(e, attrs.evolve(built, simulation=attrs.evolve(built.simulation, step=step)), system, stage)
 
 
 def recorded(folder: Path, registry: Registry) -> Experiment:
@@ -77,27 +84,59 @@ def _data_digest(folder: Path) -> str:
 
 def stage_of(e: Experiment, folder: Path, quiet: bool) -> Stage:
     """The stage of an experiment that runs in `folder`."""
-    return Stage(e.name, folder, e.steps, e.seed, tuple(e.measures), quiet)
+    flows = {name: player.flows for name, player in e.measures.items()}
+    return Stage(e.name, folder, e.steps, e.seed, tuple(e.measures), quiet, flows)
+
+
+def systems_of(e: Experiment, simulation: Simulation, system: System, guard: Guard, note: Note) -> Iterator[System]:
+    """Each system of an experiment up to its last step; trouble stops it or, where it says so, halves the step."""
+    if e.on_trouble == "stop":
+        return run(simulation, system, e.steps, guard)
+    return recovering(simulation, system, e.steps, guard, note)
+
+
+def noted(stage: Stage, event: Event) -> None:
+    """Puts an event on the record, and says it on standard error unless the user asked for quiet."""
+    append(stage.folder / EVENTS, event)
+    said(stage, event)
+
+
+def said(stage: Stage, event: Event) -> None:
+    """Says an event on standard error unless the user asked for quiet."""
+    if not stage.quiet:
+        print(told(event), file=sys.stderr)
+
+
+def told(event: Event) -> str:
+    """An event in words."""
+    if event["what"] == "halve-step":
+        return (
+            f"warning: {event['why']}; goes on from step {event['step']} with h = {event['h']:g}, {event['factor']:g} of what was "
+            "asked: as many steps as before, and less time"
+        )
+    return f"warning at step {event['step']}: {event['why']}"
 
 
 def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
     """Runs to the end; leaves a checkpoint of the last good system whatever happens, unless a step overwrote it."""
     watches = [Watch(Log(), Every()), *e.observers]
-    last, good = system, not e.in_place
+    last, whole, guard = system, not e.in_place, Guard(due(e.metrics, watches, e.steps))
+    stage = attrs.evolve(stage, sure=guard.sure)
+    systems = systems_of(e, built.simulation, system, guard, functools.partial(noted, stage))
     try:
         with deferred_interrupt() as asked:
-            for shown, _ in observed(run(built.simulation, system, e.steps), stage, built.view, e.metrics, watches):
+            for shown, _ in observed(systems, stage, built.view, e.metrics, watches):
                 last = shown
-                if asked():
-                    good = True
+                if asked() and guard.sure():  # a state that went bad is left to the guard
+                    whole = True
                     raise KeyboardInterrupt
     except NonFiniteError as error:
-        if not good:
+        if error.last is None:
             raise
-        path = save_checkpoint(last, stage)
-        raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
+        path = save_checkpoint(error.last, stage)
+        raise NonFiniteError(f"{error}; the last good state, of step {error.last.step}, is {path}", error.last) from None
     except BaseException:
-        if good:
+        if whole and guard.sure():
             save_checkpoint(last, stage)
         raise
     save_checkpoint(last, stage)
@@ -135,6 +174,9 @@ class Log(Observer):
 
     kind: ClassVar[str] = "log"
 
+    def looks(self, last: int) -> Looks:
+        return never
+
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         rows = read_metrics(stage.folder)
@@ -153,12 +195,4 @@ class Log(Observer):
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl, a torn last line left out; raises MeasureflowError where another line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise MeasureflowError(f"{path}: line {number} is damaged; remove it to go on") from None
-    return rows
+    return read_rows(folder / "metrics.jsonl")

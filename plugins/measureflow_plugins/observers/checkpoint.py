@@ -9,7 +9,7 @@ import attrs
 
 from measureflow.checkpoint import save_checkpoint
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Stage, never
 from measureflow.schedule import within
 
 
@@ -21,12 +21,15 @@ class Checkpoint(Observer):
     kind: ClassVar[str] = "checkpoint"
     seconds: float = attrs.field(default=60.0, validator=within(0.0))
 
+    def looks(self, last: int) -> Looks:
+        return never
+
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         last = [time.monotonic()]
 
         def see(system: System, row: Row) -> None:
-            if time.monotonic() - last[0] >= self.seconds and system.step < stage.steps:
+            if time.monotonic() - last[0] >= self.seconds and system.step < stage.steps and stage.sure():
                 save_checkpoint(system, stage)
                 last[0] = time.monotonic()
 

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.files import write
-from measureflow.observe import Observer, See, Stage
+from measureflow.observe import Looks, Observer, See, Stage, never
 from measureflow.record import read_metrics
 
 TITLES = {"kl": "KL(teacher | student)", "score": "score matching distance", "tv": "TV norm of $\\gamma$"}
@@ -24,6 +24,9 @@ class Curves(Observer):
 
     kind: ClassVar[str] = "curves"
     only: tuple[str, ...] | None = None
+
+    def looks(self, last: int) -> Looks:
+        return never
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Stage, never
 from measureflow.schedule import within
 
 
@@ -25,6 +25,9 @@ class Bar(Observer):
 
     kind: ClassVar[str] = "progress"
     seconds: float = attrs.field(default=10.0, validator=within(0.0))
+
+    def looks(self, last: int) -> Looks:
+        return never
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

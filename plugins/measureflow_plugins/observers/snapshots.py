@@ -14,7 +14,7 @@ from measureflow import config
 from measureflow.checkpoint import save_tensors
 from measureflow.files import create
 from measureflow.measure import Particles, System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Stage
 from measureflow.schedule import within
 
 FOLDER = "snapshots"
@@ -42,6 +42,10 @@ class Snapshots(Observer):
         """The steps at which a run of `last` steps is saved."""
         spaced = np.geomspace(1, max(last, 1), self.count - 1) if self.spacing == "log" else np.linspace(0, last, self.count)
         return frozenset(step for step in (0, last, *self.at, *map(int, spaced.round())) if 0 <= step <= last)
+
+    def looks(self, last: int) -> Looks:
+        due = self.steps(last)
+        return lambda step: step in due
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

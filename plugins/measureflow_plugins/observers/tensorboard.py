@@ -7,7 +7,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Stage, never
 from measureflow_plugins.extras import needed
 
 
@@ -20,6 +20,9 @@ class TensorBoard(Observer):
     """
 
     kind: ClassVar[str] = "tensorboard"
+
+    def looks(self, last: int) -> Looks:
+        return never
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 import attrs
 
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Stage, never
 from measureflow_plugins.extras import needed
 
 
@@ -22,6 +22,9 @@ class Wandb(Observer):
     kind: ClassVar[str] = "wandb"
     project: str = "measureflow"
     mode: Literal["offline", "online"] = "offline"
+
+    def looks(self, last: int) -> Looks:
+        return never
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:

@@ -1,0 +1,70 @@
+"""Goes on after trouble, with half the step, on the record."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from measureflow.errors import NonFiniteError
+from measureflow.files import read_rows, write_rows
+from measureflow.guard import Guard
+from measureflow.measure import System
+from measureflow.schedule import Halved, Schedule
+from measureflow.simulate import Simulation, run
+
+HALVINGS = 10  # of one run: a step a thousand times too large is no accident
+EVENTS = "events.jsonl"  # one object a line: `step`, `time`, `what` ("halve-step" or "warning"), `why`
+Event = Mapping[str, Any]
+
+
+def recovering(simulation: Simulation, system: System, steps: int, guard: Guard, note: Callable[[Event], None]) -> Iterator[System]:
+    """As `run`; where a step fails, goes on from the last good system with half the step and notes it, HALVINGS times in all."""
+    systems = run(simulation, system, steps, guard)
+    while True:
+        try:
+            yield from systems
+            return
+        except NonFiniteError as error:
+            if error.last is None or len(halvings_of(simulation.step)) >= HALVINGS:
+                raise
+            why, last = str(error), error.last
+        simulation = attrs.evolve(simulation, step=halved(simulation.step, (last.step,)))
+        note(_event(why, last, simulation.step))
+        systems = itertools.islice(run(simulation, last, steps, guard), 1, None)  # the last good system was shown
+
+
+def _event(why: str, last: System, step: Schedule) -> Event:
+    facts = {"step": last.step, "time": last.time, "what": "halve-step"}
+    return {**facts, "factor": 0.5 ** len(halvings_of(step)), "h": step(last.step), "why": why}
+
+
+def halved(step: Schedule, at: tuple[int, ...]) -> Schedule:
+    """The step size, halved from each step of `at` on besides the halvings that it has."""
+    inner = step.of if isinstance(step, Halved) else step
+    every = halvings_of(step) + at
+    return Halved(inner, every) if every else inner
+
+
+def halvings_of(step: Schedule) -> tuple[int, ...]:
+    """The steps from which on a step size was halved, in order."""
+    return step.at if isinstance(step, Halved) else ()
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """What happened in a run beside its metrics: halvings and warnings; raises MeasureflowError where a line is damaged."""
+    return read_rows(folder / EVENTS)
+
+
+def halvings_in(events: Sequence[Event]) -> tuple[int, ...]:
+    """The steps from which on the step was halved."""
+    return tuple(int(event["step"]) for event in events if event["what"] == "halve-step")
+
+
+def rewound(folder: Path, step: int) -> list[dict[str, Any]]:
+    """The events before a step, which alone are kept: what comes from there on will happen again."""
+    kept = [event for event in read_events(folder) if event["step"] < step]
+    if (folder / EVENTS).exists():
+        write_rows(folder / EVENTS, kept)
+    return kept

@@ -1,0 +1,141 @@
+"""Warnings about a run that goes on but should not be trusted as it is, each with its remedy."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import ClassVar, final
+
+import attrs
+
+from measureflow.flow import Flow
+from measureflow.measure import Particles, System
+from measureflow.observe import Looks, Observer, Row, See, Stage
+from measureflow.record import noted
+from measureflow.recover import read_events
+from measureflow.schedule import within
+from measureflow_plugins.flows.fisher_rao import FisherRao
+from measureflow_plugins.flows.metropolis import ACCEPTED
+from measureflow_plugins.flows.tv_ball import TvBall
+from measureflow_plugins.flows.wasserstein import Wasserstein
+from measureflow_plugins.flows.wfr import Wfr
+
+DESCENT = (Wasserstein, FisherRao, Wfr)  # without noise and with a small step, the functional never grows along these
+PINNED = 1 - 1e-3  # of a ball's radius: float32 sums that close to the bound stand at it
+RISE = 0.1  # of what the functional fell in all: more than that up again is no rounding
+
+
+@final
+@attrs.frozen
+class Health(Observer):
+    """Warns once of each kind, on standard error and in events.jsonl, each with its remedy; it looks at every 10th step.
+
+    - acceptance: of Metropolis proposals, fewer than `accepted` of them over `patience` looks;
+    - ess: the effective share (sum p)^2 / (M sum p^2) of a positive measure's unequal masses is below `effective`;
+    - tv: a measure stood at the bound of its `tv-ball` at `pinned` of the last `patience` looks or more;
+    - energy: the metric `objective`, where it is measured and one measure descends it without noise, rose three times running
+      by a tenth of its whole fall.
+    """
+
+    kind: ClassVar[str] = "health"
+    accepted: float = attrs.field(default=0.2, validator=within(0.0, 1.0))
+    effective: float = attrs.field(default=0.1, validator=within(0.0, 1.0))
+    pinned: float = attrs.field(default=0.9, validator=within(0.0, 1.0))
+    patience: int = attrs.field(default=50, validator=within(1))
+
+    def looks(self, last: int) -> Looks:
+        return lambda step: step % 10 == 0
+
+    @contextmanager
+    def watch(self, stage: Stage) -> Iterator[See]:
+        said = {str(event.get("kind")) for event in read_events(stage.folder)}
+        looks, seen, falls = self.looks(stage.steps), _Seen(), _falls(stage)
+
+        def see(system: System, row: Row) -> None:
+            found = self._atoms(system, stage, seen) if looks(system.step) and system.step else []
+            if falls and "objective" in row:
+                found += seen.objective(row["objective"])
+            for kind, why in found:
+                if kind not in said:
+                    said.add(kind)
+                    noted(stage, {"step": system.step, "time": system.time, "what": "warning", "kind": kind, "why": why})
+
+        yield see
+
+    def _atoms(self, system: System, stage: Stage, seen: "_Seen") -> list[tuple[str, str]]:
+        """What the atoms of each moving measure give reason to say."""
+        found = []
+        for name in stage.moving:
+            mu = system[name]
+            flows = stage.flows.get(name, ())
+            if ACCEPTED in mu.marks:
+                found += self._acceptance(name, seen.last(f"{name}.accepted", _mean(mu), self.patience), stage)
+            for i, flow in enumerate(flows):
+                if isinstance(flow, TvBall):
+                    at = float(mu.log_mass.exp().sum() >= PINNED * flow.radius)
+                    found += self._pinned(f"measures.{name}.flows.{i}", name, flow, seen.last(f"{name}.{i}", at, self.patience))
+            if not mu.equal and float(mu.sign.min()) > 0:
+                found += self._effective(name, _effective_share(mu), mu.size)
+        return found
+
+    def _acceptance(self, name: str, rates: Sequence[float], stage: Stage) -> list[tuple[str, str]]:
+        mean = sum(rates) / len(rates)
+        if len(rates) < self.patience or mean >= self.accepted:
+            return []
+        why = f"{name}: {mean:.3g} of the Metropolis proposals were accepted over the last {10 * self.patience} steps"
+        return [(f"acceptance.{name}", f"{why}, so that most atoms stand still: lower step, or the rate of its flow 'langevin'")]
+
+    def _pinned(self, place: str, name: str, ball: TvBall, at: Sequence[float]) -> list[tuple[str, str]]:
+        share = sum(at) / len(at)
+        if len(at) < self.patience or share < self.pinned:
+            return []
+        why = f"{name} stood at its bound TV = {ball.radius:g} at {share:.0%} of the last {self.patience} looks"
+        return [(f"tv.{name}", f"{why}: the bound decides the result; raise {place}.radius if it is not meant to")]
+
+    def _effective(self, name: str, share: float, size: int) -> list[tuple[str, str]]:
+        if share >= self.effective:
+            return []
+        why = f"{name}: its {size:,} atoms of unequal mass are worth {share * size:.3g} of equal mass"
+        return [(f"ess.{name}", f"{why}: lower the rate of its reaction, or add a flow 'birth-death', which evens masses out")]
+
+
+@final
+@attrs.define
+class _Seen:
+    """What was seen of late, by name."""
+
+    kept: dict[str, list[float]] = attrs.field(factory=dict)
+
+    def last(self, name: str, value: float, count: int) -> Sequence[float]:
+        """The last `count` values under a name, this one included."""
+        self.kept[name] = [*self.kept.get(name, []), value][-count:]
+        return self.kept[name]
+
+    def objective(self, value: float) -> list[tuple[str, str]]:
+        """What a functional that should fall gives reason to say: the first, the lowest and the last four values are kept."""
+        first = self.kept.setdefault("first", [value])[0]
+        lowest = min(value, *self.kept.get("lowest", [value]))
+        self.kept["lowest"] = [lowest]
+        lately = self.last("objective", value, 4)
+        rising = len(lately) == 4 and all(a < b for a, b in itertools.pairwise(lately))
+        if not rising or value - lowest <= RISE * max(first - lowest, 1e-6 * abs(first)):
+            return []
+        why = f"the functional that a measure descends without noise rose from {lowest:.4g} to {value:.4g}"
+        return [("energy", f"{why}: the step is too large; lower step or the flows' rates")]
+
+
+def _falls(stage: Stage) -> bool:
+    """Whether the functional should only fall: one measure moves, by flows that go down it."""
+    lists: list[tuple[Flow, ...]] = [flows for flows in stage.flows.values() if flows]
+    return len(lists) == 1 and all(isinstance(flow, DESCENT) for flow in lists[0])
+
+
+def _mean(mu: Particles) -> float:
+    return float(mu.marks[ACCEPTED].mean())
+
+
+def _effective_share(mu: Particles) -> float:
+    """(sum p)^2 / (M sum p^2), the largest mass taken out of both."""
+    p = (mu.log_mass - mu.log_mass.max()).exp()
+    share = float(p.sum() ** 2 / p.square().sum()) / mu.size
+    return share if math.isfinite(share) else 1.0
