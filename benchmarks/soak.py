@@ -73,7 +73,8 @@ def samples(run: subprocess.Popen[bytes], out: Path, every: float) -> Iterator[S
     while run.poll() is None:
         found = [part for part in map(_held, _family(parent)) if part]
         if found:
-            yield Sample(time.monotonic() - began, _step(out), *np.sum(found, axis=0).tolist())
+            memory, handles, files, threads = map(sum, zip(*found, strict=True))
+            yield Sample(time.monotonic() - began, _step(out), memory, int(handles), int(files), int(threads))
         time.sleep(every)
 
 
@@ -105,16 +106,16 @@ def _step(out: Path) -> int:
 
 def verdict(seen: Sequence[Sample], steps: int) -> tuple[dict[str, float], bool]:
     """What grew after the warm-up, and whether that is little: memory in MiB at both ends, its slope in 1,000 steps, handles."""
-    warm = [sample for sample in seen if sample.step >= WARM * steps]
+    warm = [sample for sample in seen if WARM * steps <= sample.step < steps]  # then it draws its curves and closes
     if len(warm) < 20:
         raise SystemExit(f"only {len(warm)} looks after the warm-up, 20 are needed: give --steps more, or look more often")
     step, memory = np.array([sample.step for sample in warm]), np.array([sample.mebibytes for sample in warm])
     tenth = max(1, len(warm) // 10)
-    before, after = float(np.median(memory[:tenth])), float(np.median(memory[-tenth - 1 : -1]))
+    before, after = float(np.median(memory[:tenth])), float(np.median(memory[-tenth:]))
     counts = np.array([(sample.handles, sample.files, sample.threads) for sample in warm])
-    grown = np.median(counts[-tenth - 1 : -1], axis=0) - np.median(counts[:tenth], axis=0)
+    grown = np.median(counts[-tenth:], axis=0) - np.median(counts[:tenth], axis=0)
     slope = float(np.polyfit(step, memory, 1)[0]) * 1000
-    facts = {"warm": before, "end": after, "peak": float(memory.max()), "slope": slope}
+    facts = {"warm": before, "end": after, "peak": max(sample.mebibytes for sample in seen), "slope": slope}
     facts |= dict(zip(("handles", "files", "threads"), grown.tolist(), strict=True))
     fitted = slope * (steps * (1 - WARM)) / 1000
     return facts, max(after - before, fitted) <= FLAT * before and bool((grown <= SPARE).all())

@@ -12,6 +12,7 @@ from measureflow.flow import Flow
 from measureflow.measure import System
 from measureflow.metric import Metric, View
 from measureflow.schedule import within
+from measureflow.scheme import Scheme
 
 Row = Mapping[str, float]
 See = Callable[[System, Row], None]
@@ -42,9 +43,11 @@ class Every:
 @final
 @attrs.frozen(eq=False)
 class Stage:
-    """The run that an observer watches: its name and folder, the last step, the seed, the names of the moving measures,
-    whether the user asked for quiet, the flows of each moving measure, and `sure()`, which waits for the device to say whether
-    the system now shown is sound."""
+    """The run that an observer watches.
+
+    Its name and folder, the last step, the seed, the names of the moving measures, whether the user asked for quiet, the flows
+    of each moving measure, the scheme, and `sure()`, which waits for the device to say whether the system now shown is sound.
+    """
 
     name: str
     folder: Path
@@ -53,6 +56,7 @@ class Stage:
     moving: tuple[str, ...]
     quiet: bool = False
     flows: Mapping[str, tuple[Flow, ...]] = attrs.field(factory=dict)
+    scheme: Scheme | None = None
     sure: Callable[[], bool] = lambda: True
 
 

@@ -85,7 +85,7 @@ def _data_digest(folder: Path) -> str:
 def stage_of(e: Experiment, folder: Path, quiet: bool) -> Stage:
     """The stage of an experiment that runs in `folder`."""
     flows = {name: player.flows for name, player in e.measures.items()}
-    return Stage(e.name, folder, e.steps, e.seed, tuple(e.measures), quiet, flows)
+    return Stage(e.name, folder, e.steps, e.seed, tuple(e.measures), quiet, flows, e.order)
 
 
 def systems_of(e: Experiment, simulation: Simulation, system: System, guard: Guard, note: Note) -> Iterator[System]:

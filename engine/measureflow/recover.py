@@ -27,8 +27,10 @@ def recovering(simulation: Simulation, system: System, steps: int, guard: Guard,
             yield from systems
             return
         except NonFiniteError as error:
-            if error.last is None or len(halvings_of(simulation.step)) >= HALVINGS:
+            if error.last is None:
                 raise
+            if len(halvings_of(simulation.step)) >= HALVINGS:
+                raise NonFiniteError(f"after {HALVINGS} halvings of the step, {error}", error.last) from None
             why, last = str(error), error.last
         simulation = attrs.evolve(simulation, step=halved(simulation.step, (last.step,)))
         note(_event(why, last, simulation.step))

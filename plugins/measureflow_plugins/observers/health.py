@@ -19,9 +19,13 @@ from measureflow_plugins.flows.metropolis import ACCEPTED
 from measureflow_plugins.flows.tv_ball import TvBall
 from measureflow_plugins.flows.wasserstein import Wasserstein
 from measureflow_plugins.flows.wfr import Wfr
+from measureflow_plugins.schemes.sequential import Sequential
+from measureflow_plugins.schemes.simultaneous import Simultaneous
 
 DESCENT = (Wasserstein, FisherRao, Wfr)  # without noise and with a small step, the functional never grows along these
 PINNED = 1 - 1e-3  # of a ball's radius: float32 sums that close to the bound stand at it
+TIMID = 0.99  # of proposals accepted: the fastest steps have about .57 in many dimensions (Roberts and Rosenthal 1998)
+RISES = 10  # values of the functional, of which no two should rise
 RISE = 0.1  # of what the functional fell in all: more than that up again is no rounding
 
 
@@ -30,11 +34,12 @@ RISE = 0.1  # of what the functional fell in all: more than that up again is no 
 class Health(Observer):
     """Warns once of each kind, on standard error and in events.jsonl, each with its remedy; it looks at every 10th step.
 
-    - acceptance: of Metropolis proposals, fewer than `accepted` of them over `patience` looks;
+    - acceptance: of Metropolis proposals, a share below `accepted` over `patience` looks; above .99 where nothing else moves,
+      so that no other measure keeps the step small;
     - ess: the effective share (sum p)^2 / (M sum p^2) of a positive measure's unequal masses is below `effective`;
     - tv: a measure stood at the bound of its `tv-ball` at `pinned` of the last `patience` looks or more;
-    - energy: the metric `objective`, where it is measured and one measure descends it without noise, rose three times running
-      by a tenth of its whole fall.
+    - energy: the metric `objective`, where it is measured and one measure descends it without noise, rose within ten of its
+      values by a tenth of its whole fall.
     """
 
     kind: ClassVar[str] = "health"
@@ -79,11 +84,13 @@ class Health(Observer):
         return found
 
     def _acceptance(self, name: str, rates: Sequence[float], stage: Stage) -> list[tuple[str, str]]:
-        mean = sum(rates) / len(rates)
-        if len(rates) < self.patience or mean >= self.accepted:
-            return []
+        mean, alone = sum(rates) / len(rates), sum(map(bool, stage.flows.values())) == 1
         why = f"{name}: {mean:.3g} of the Metropolis proposals were accepted over the last {10 * self.patience} steps"
-        return [(f"acceptance.{name}", f"{why}, so that most atoms stand still: lower step, or the rate of its flow 'langevin'")]
+        if len(rates) == self.patience and mean < self.accepted:
+            return [(f"acceptance.{name}", f"{why}, so that most atoms stand still: lower step or the rate of its flow 'langevin'")]
+        if len(rates) == self.patience and mean > TIMID and alone:
+            return [(f"acceptance.{name}", f"{why}, so that the atoms could move faster at no loss: raise step")]
+        return []
 
     def _pinned(self, place: str, name: str, ball: TvBall, at: Sequence[float]) -> list[tuple[str, str]]:
         share = sum(at) / len(at)
@@ -112,22 +119,23 @@ class _Seen:
         return self.kept[name]
 
     def objective(self, value: float) -> list[tuple[str, str]]:
-        """What a functional that should fall gives reason to say: the first, the lowest and the last four values are kept."""
+        """What a functional that should fall gives reason to say: the first, the lowest and the last RISES values are kept."""
         first = self.kept.setdefault("first", [value])[0]
         lowest = min(value, *self.kept.get("lowest", [value]))
         self.kept["lowest"] = [lowest]
-        lately = self.last("objective", value, 4)
-        rising = len(lately) == 4 and all(a < b for a, b in itertools.pairwise(lately))
-        if not rising or value - lowest <= RISE * max(first - lowest, 1e-6 * abs(first)):
+        lately = self.last("objective", value, RISES)
+        risen = sum(max(0.0, after - before) for before, after in itertools.pairwise(lately))
+        if risen <= RISE * max(first - lowest, 1e-3 * abs(first)):
             return []
-        why = f"the functional that a measure descends without noise rose from {lowest:.4g} to {value:.4g}"
+        why = f"the functional that a measure descends without noise rose by {risen:.4g}, after a fall of {first - lowest:.4g}"
         return [("energy", f"{why}: the step is too large; lower step or the flows' rates")]
 
 
 def _falls(stage: Stage) -> bool:
     """Whether the functional should only fall: one measure moves, by flows that go down it."""
     lists: list[tuple[Flow, ...]] = [flows for flows in stage.flows.values() if flows]
-    return len(lists) == 1 and all(isinstance(flow, DESCENT) for flow in lists[0])
+    whole = isinstance(stage.scheme, Sequential | Simultaneous)  # a batch's noise makes it rise
+    return whole and len(lists) == 1 and all(isinstance(flow, DESCENT) for flow in lists[0])
 
 
 def _mean(mu: Particles) -> float:
