@@ -12,8 +12,9 @@ from rich.console import Console
 from small import TABLES, Shell
 
 from measureflow.api import Built, Experiment, MeasureflowError, Particles, System, build, from_tables, load_plugins, play
+from measureflow.log import read_metrics
 from measureflow.plugins import Registry
-from measureflow.record import read_metrics, start
+from measureflow.record import Asked, start
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 
@@ -96,7 +97,7 @@ def test_play_measures_as_a_run_does_and_writes_nothing(shell: Shell, registry: 
     e = small(registry, steps=8)
     played = list(play(e, registry, quiet=True))
     assert list(Path().iterdir()) == []
-    last = start(e, registry, Path("new"), "", quiet=True)
+    last = start(e, registry, Asked(Path("new"), quiet=True), "")
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(Path("new"))]
     assert [{"step": system.step, **row} for system, row in played] == rows
     assert torch.equal(played[-1][0]["gamma"].points, last["gamma"].points)

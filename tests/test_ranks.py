@@ -17,9 +17,10 @@ from small import TABLES
 from measureflow.checkpoint import restored
 from measureflow.experiment import build
 from measureflow.index import indexes
+from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.plugins import Registry
-from measureflow.record import Asked, read_metrics, recorded, stage_of
+from measureflow.record import Asked, recorded, stage_of
 
 TOLERANCE = 1e-12
 PLAYERS = TABLES["measures"]

@@ -7,10 +7,11 @@ from measureflow.errors import MeasureflowError
 from measureflow.experiment import Built, Experiment, build, from_tables, load
 from measureflow.feature import Autograd, DotProduct, Feature, Radial, exponential, heaviside, positive
 from measureflow.flow import Context, Flow
+from measureflow.guard import Guard
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.metric import Metric, View
 from measureflow.noise import Keyed, Noise
-from measureflow.observe import Observer, See, Stage
+from measureflow.observe import Looks, Observer, See, Stage, never
 from measureflow.play import play
 from measureflow.plugins import Registry, hookimpl
 from measureflow.plugins import load as load_plugins
@@ -33,10 +34,12 @@ __all__ = [
     "Field",
     "Flow",
     "Game",
+    "Guard",
     "Init",
     "Keyed",
     "Linear",
     "Local",
+    "Looks",
     "MeasureflowError",
     "Metric",
     "Need",
@@ -68,6 +71,7 @@ __all__ = [
     "hookimpl",
     "load",
     "load_plugins",
+    "never",
     "play",
     "positive",
     "run",

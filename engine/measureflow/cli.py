@@ -10,7 +10,9 @@ import click
 
 from measureflow import config, record
 from measureflow.errors import MeasureflowError
+from measureflow.events import read_events, told
 from measureflow.experiment import device_of, footprint, load
+from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.plugins import Registry
 from measureflow.plugins import load as load_plugins
@@ -86,7 +88,7 @@ def check(registry: Registry, file: Path, settings: tuple[str, ...]) -> None:
 def show(registry: Registry, folder: Path) -> None:
     """Prints the last metrics of a run and where its figures are."""
     experiment = record.recorded(folder, registry)
-    rows = record.read_metrics(folder)
+    rows = read_metrics(folder)
     last: dict[str, float] = {}
     for row in rows:
         last |= row
@@ -94,6 +96,8 @@ def show(registry: Registry, folder: Path) -> None:
     for name, value in last.items():
         if name not in ("step", "seconds"):
             click.echo(f"  {name:<24} {value:.6g}")
+    for event in read_events(folder):
+        click.echo(f"  {told(event)}")
     for figure in sorted((folder / "figures").glob("*")):
         click.echo(f"  figure {figure}")
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MeasureflowError(Exception):
@@ -22,7 +23,14 @@ class PluginError(MeasureflowError):
 
 
 class NonFiniteError(MeasureflowError):
-    """The state left the finite numbers; names the measure, the flow and the step size to lower."""
+    """The state left the finite numbers or ran away; names the measure, the flow and the step size to lower.
+
+    `last` is the last good system, where there is one to go back to.
+    """
+
+    def __init__(self, message: str, last: Any = None):
+        self.last = last
+        super().__init__(message)
 
 
 class WriteError(MeasureflowError):

@@ -15,6 +15,7 @@ from measureflow.coupling import Coupling
 from measureflow.domain import Space
 from measureflow.errors import ConfigError, MeasureflowError, unknown
 from measureflow.flow import Flow, marked
+from measureflow.guard import bounds_of
 from measureflow.measure import Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed, Noise
@@ -32,11 +33,12 @@ from measureflow.team import Team
 DEFAULTS: Mapping[str, Any] = {
     "order": "sequential",
     "reducer": "auto",
-    "observers": ["progress", "checkpoint", "curves", "snapshots"],
+    "observers": ["progress", "checkpoint", "curves", "snapshots", "health"],
 }
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
 SHARDED = 4096  # atoms from which on a measure is held in parts: fewer cost more to exchange than to hold
 STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; in place perhaps 1
+GOOD_COPIES = 1  # the last state known to be good, which a run in place cannot keep
 
 
 @final
@@ -64,6 +66,8 @@ class Experiment:
     - `device` is a name of torch's, "auto" a GPU where there is one; `dtype` is that of every tensor;
     - `reducer` None means: picked per reduction ("auto"); `in_place`: see `Game`;
     - `sharded` names the measures that several processes hold in parts, None those of at least `SHARDED` atoms;
+    - `on_trouble`, a state that is not finite or runs away, the run stops, or goes on from the last good state with half the
+      step ("halve-step"); `runaway`: times as far from 0 as at the start, or as 1 where that is more, a coordinate may get;
     - `metrics` are measured and `observers` look, each `every` so many steps.
     """
 
@@ -80,6 +84,8 @@ class Experiment:
     reducer: Reducer | None = None
     in_place: bool = False
     sharded: tuple[str, ...] | None = None
+    on_trouble: Literal["stop", "halve-step"] = "stop"
+    runaway: float = attrs.field(default=1e6, validator=within(1.0))
     metrics: tuple[Probe, ...] = ()
     observers: tuple[Watch, ...] = ()
 
@@ -182,6 +188,8 @@ def _clashes(e: Experiment) -> Iterator[str]:
     yield from e.coupling.objections(players)
     if e.in_place and not e.order.in_place:
         yield f"in_place: order = {e.order.kind!r} looks at measures as they were before they moved; use order = 'sequential'"
+    if e.in_place and e.on_trouble == "halve-step":
+        yield "on_trouble: 'halve-step' goes back to the last good state, which in_place = true overwrites; set one of the two"
     written = {"step": "every row", "seconds": "every row"}
     for i, probe in enumerate(e.metrics):
         mine = f"metrics.{i} ({probe.metric.kind})"
@@ -243,7 +251,7 @@ def footprint(e: Experiment) -> dict[str, tuple[int, int, int]]:
 def _copies(e: Experiment, name: str, size: int) -> int:
     """Copies of a measure's points that exist at one time, at most."""
     streamed = e.order.in_place and size > ROWS.get(device_of(e).type, size) and all(flow.local for flow in e.measures[name].flows)
-    return STREAMED_COPIES if streamed else WORKING_COPIES
+    return (STREAMED_COPIES if streamed else WORKING_COPIES) + (0 if e.in_place else GOOD_COPIES)
 
 
 def _atoms(name: str, e: Experiment, sizes: Mapping[str, int]) -> int:
@@ -275,9 +283,10 @@ def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built
         raise ConfigError(where, [str(error)]) from None
     players = {name: player.flows for name, player in e.measures.items()}
     reducer = reducer_of(e, registry)
-    game = Game(players, e.coupling, reducer, noise, e.in_place)
+    game, system = Game(players, e.coupling, reducer, noise, e.in_place), System({**world.measures, **moving})
+    game = attrs.evolve(game, bounds=bounds_of(system, game, e.runaway))
     return Built(
-        System({**world.measures, **moving}),
+        system,
         Simulation(game, e.order, e.step),
         View(e.coupling, reducer, noise, world.truth),
     )

@@ -1,7 +1,7 @@
 """Observers: what to look at, and when."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, final
@@ -9,15 +9,28 @@ from typing import ClassVar, Literal, final
 import attrs
 
 from measureflow.errors import WriteError
+from measureflow.flow import Flow
 from measureflow.measure import System
 from measureflow.metric import Metric, View
 from measureflow.reduce import Reducer
 from measureflow.schedule import within
+from measureflow.scheme import Scheme
 from measureflow.team import Alone, Team
 
 Row = Mapping[str, float]
 See = Callable[[System, Row], None]
+Looks = Callable[[int], bool]
 Shows = Literal["clock", "whole", "parts"]
+
+
+def always(step: int) -> bool:
+    """Looks at every step."""
+    return True
+
+
+def never(step: int) -> bool:
+    """Looks at no step."""
+    return False
 
 
 @final
@@ -34,8 +47,12 @@ class Every:
 @final
 @attrs.frozen(eq=False)
 class Stage:
-    """The run that an observer watches: its name and folder, the last step, the seed, the names of the moving measures,
-    whether the user asked for quiet, and the processes that run it."""
+    """The run that an observer watches.
+
+    Its name and folder, the last step, the seed, the names of the moving measures, whether the user asked for quiet, the
+    processes that run it, the flows of each moving measure, the scheme, and `sure()`, which waits for the device to say whether
+    the system now shown is sound.
+    """
 
     name: str
     folder: Path
@@ -44,6 +61,9 @@ class Stage:
     moving: tuple[str, ...]
     quiet: bool = False
     team: Team = attrs.field(factory=Alone)
+    flows: Mapping[str, tuple[Flow, ...]] = attrs.field(factory=dict)
+    scheme: Scheme | None = None
+    sure: Callable[[], bool] = lambda: True
 
 
 class Observer(ABC):
@@ -52,19 +72,21 @@ class Observer(ABC):
     Write one for a progress display, a file, a tracker. A subclass is a final frozen attrs class with a `kind`; its state
     lives in the context manager that `watch(stage)` returns, which opens what it needs, yields a function `see(system,
     row)` and closes again. `row` has the metrics measured at this step, as floats; it is empty where none was due.
-    `steps(last)` are those at which it looks, all unless it says otherwise, thinned by the `every` of the config.
 
-    Where several processes hold the system between them, `shows` says what an observer needs: "whole", all atoms, and only
-    the first process opens it; "clock", the same without looking at atoms; "parts", every process opens it and sees its part.
+    `shows` says what it needs: "clock" is rows and clocks, "whole" the atoms too. Before it shows a system to somebody who
+    `looks` at its atoms, the run waits for the device and makes sure that they are sound; one who never looks may be shown a
+    step that is then taken again, and asks `stage.sure()` if he finds that he must look after all. Where several processes hold
+    the system between them, the first alone opens an observer; to one that looks at a step, "whole" shows all atoms. With "parts"
+    every process opens it and sees the part that is held there.
     """
 
     family: ClassVar[str] = "observer"
     kind: ClassVar[str]
     shows: ClassVar[Shows] = "whole"
 
-    def steps(self, last: int) -> Container[int]:
-        """The steps of a run of `last` steps at which it looks."""
-        return range(last + 1)
+    def looks(self, last: int) -> Looks:
+        """Says of a step whether it may look at the atoms then, in a run of `last` steps; asked once."""
+        return never if self.shows == "clock" else always
 
     @abstractmethod
     def watch(self, stage: Stage) -> AbstractContextManager[See]:
@@ -89,16 +111,22 @@ class Watch:
     every: Every
 
 
+def due(probes: Sequence[Probe], watches: Sequence[Watch], last: int) -> Looks:
+    """Says of a step whether a metric is measured then, or an observer looks at the atoms."""
+    asked = [(probe.every, always) for probe in probes] + [(watch.every, watch.observer.looks(last)) for watch in watches]
+    return lambda step: any(every.due(step, last) and looks(step) for every, looks in asked if looks is not never)
+
+
 def observed(
     systems: Iterator[System], stage: Stage, view: View, probes: Sequence[Probe], watches: Sequence[Watch]
 ) -> Iterator[tuple[System, Row]]:
     """The same systems, measured and shown to every watch whose turn it is, with what was measured."""
     with ExitStack() as stack:
-        eyes = [_Eye(watch, watch.observer.steps(stage.steps), _opened(watch.observer, stage, stack)) for watch in watches]
+        eyes = [_Eye(watch, watch.observer.looks(stage.steps), _opened(watch.observer, stage, stack)) for watch in watches]
         for system in systems:
             row = measured(system, view, [probe.metric for probe in probes if probe.every.due(system.step, stage.steps)])
-            due = [eye for eye in eyes if eye.watch.every.due(system.step, stage.steps) and system.step in eye.steps]
-            whole = gathered(system, view.reducer) if any(eye.watch.observer.shows == "whole" for eye in due) else system
+            due = [eye for eye in eyes if eye.watch.every.due(system.step, stage.steps)]
+            whole = gathered(system, view.reducer) if any(eye.wants_all(system.step) for eye in due) else system
             for eye in due:
                 eye.see(system if eye.watch.observer.shows == "parts" else whole, row)
             yield system, row
@@ -110,8 +138,12 @@ class _Eye:
     """An open observer, and the steps at which it looks."""
 
     watch: Watch
-    steps: Container[int]
+    looks: Looks
     see: See
+
+    def wants_all(self, step: int) -> bool:
+        """Whether it looks at all atoms at this step."""
+        return self.watch.observer.shows == "whole" and self.looks(step)
 
 
 def _opened(observer: Observer, stage: Stage, stack: ExitStack) -> See:

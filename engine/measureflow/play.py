@@ -1,14 +1,16 @@
 """An experiment run from Python, where no run folder is wanted."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+from measureflow.events import said
 from measureflow.experiment import Experiment, build
+from measureflow.guard import Guard
 from measureflow.measure import System
 from measureflow.observe import Row, observed
 from measureflow.plugins import Registry
-from measureflow.record import Asked, stage_of
-from measureflow.simulate import run
+from measureflow.record import Asked, stage_of, systems_of
 
 
 def play(e: Experiment, registry: Registry, quiet: bool = False) -> Iterator[tuple[System, Row]]:
@@ -19,6 +21,6 @@ def play(e: Experiment, registry: Registry, quiet: bool = False) -> Iterator[tup
     """
     built = build(e, registry)
     watches = [watch for watch in e.observers if watch.observer.kind == "progress"]  # others write into a run folder
-    yield from observed(
-        run(built.simulation, built.system, e.steps), stage_of(e, Asked(Path(), quiet)), built.view, e.metrics, watches
-    )
+    stage = stage_of(e, Asked(Path(), quiet))
+    systems = systems_of(e, built, Guard(), functools.partial(said, stage))
+    yield from observed(systems, stage, built.view, e.metrics, watches)

@@ -1,22 +1,19 @@
 """The run folder: starting, watching, stopping and resuming a run in it.
 
 config.toml as given, resolved.toml with every default, environment.json,
-metrics.jsonl (one object a line), checkpoints/, figures/
+metrics.jsonl and events.jsonl (one object a line), checkpoints/, figures/
 
 A process may be killed at any moment: the folder appears with the first three files in it, and all that follows can be done
 again from resolved.toml and the newest whole checkpoint, or from the start, since the seed keys everything that is drawn.
 """
 
-import io
+import functools
 import json
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import final
 
 import attrs
 
@@ -24,11 +21,17 @@ from measureflow import config
 from measureflow.checkpoint import digest, newest, save_checkpoint
 from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
+from measureflow.events import Event, noted, read_events, rewind
 from measureflow.experiment import Built, Experiment, build, device_of, typed
-from measureflow.files import arranging, write, writing
+from measureflow.files import arranging, write
+from measureflow.guard import Guard
+from measureflow.interrupt import deferred_interrupt
+from measureflow.log import METRICS, Log, read_metrics
 from measureflow.measure import System
-from measureflow.observe import Every, Observer, Row, See, Shows, Stage, Watch, observed
+from measureflow.observe import Every, Stage, Watch, due, observed
 from measureflow.plugins import Registry
+from measureflow.recover import halved, halvings_in, recovering
+from measureflow.rows import write_rows
 from measureflow.simulate import run
 from measureflow.team import Alone, Team
 
@@ -77,16 +80,18 @@ def resume(registry: Registry, asked: Asked, steps: int | None = None) -> System
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
     stage.team.led(lambda: _continued(e, folder, system.step))
-    built = attrs.evolve(built, system=system).dealt(stage.team, e.sharded)
+    step = halved(e.step, halvings_in(read_events(folder)))
+    built = attrs.evolve(built, system=system, simulation=attrs.evolve(built.simulation, step=step))
     del system
+    built = built.dealt(stage.team, e.sharded)
     return _run(e, built, stage)
 
 
 def _continued(e: Experiment, folder: Path, step: int) -> str:
     """Makes the run folder that of a run at `step`; returns its name."""
     write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
-    kept = [row for row in read_metrics(folder) if row["step"] < step]  # the rest is measured again
-    write(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept).encode())
+    write_rows(folder / METRICS, [row for row in read_metrics(folder) if row["step"] < step])  # the rest is measured again
+    rewind(folder, step)
     return str(folder)
 
 
@@ -112,7 +117,15 @@ def _data_digest(folder: Path) -> str:
 
 def stage_of(e: Experiment, asked: Asked) -> Stage:
     """The stage of an experiment that runs as asked."""
-    return Stage(e.name, asked.folder, e.steps, e.seed, tuple(e.measures), asked.quiet, asked.team)
+    flows = {name: player.flows for name, player in e.measures.items()}
+    return Stage(e.name, asked.folder, e.steps, e.seed, tuple(e.measures), asked.quiet, asked.team, flows, e.order)
+
+
+def systems_of(e: Experiment, built: Built, guard: Guard, note: Callable[[Event], None]) -> Iterator[System]:
+    """Each system of an experiment up to its last step; trouble stops it or, where it says so, halves the step."""
+    if e.on_trouble == "stop":
+        return run(built.simulation, built.system, e.steps, guard)
+    return recovering(built.simulation, built.system, e.steps, guard, note)
 
 
 def _run(e: Experiment, built: Built, stage: Stage) -> System:
@@ -121,102 +134,30 @@ def _run(e: Experiment, built: Built, stage: Stage) -> System:
     Of several processes one may fail alone, and then none can save: only what all know of is saved.
     """
     watches = [Watch(Log(), Every()), *e.observers]
-    last, kept = built.system, not e.in_place
-    good = kept and stage.team.size == 1
+    guard = Guard(due(e.metrics, watches, e.steps), stage.team)
+    stage = attrs.evolve(stage, sure=guard.sure)
+    systems = systems_of(e, built, guard, functools.partial(noted, stage))
+    last, whole = built.system, not e.in_place and stage.team.size == 1
     try:
         with deferred_interrupt() as asked:
-            for shown, _ in observed(run(built.simulation, last, e.steps), stage, built.view, e.metrics, watches):
+            for shown, _ in observed(systems, stage, built.view, e.metrics, watches):
                 last = shown
-                if stage.team.agreed(last.step, asked()):
-                    good = True
+                if stage.team.agreed(last.step, asked()) and guard.sure():  # a state that went bad is left to the guard
+                    whole = True
                     raise KeyboardInterrupt
         save_checkpoint(last, stage)
     except NonFiniteError as error:
-        if not kept:
+        if error.last is None:
             raise
-        path = save_checkpoint(last, stage)
-        raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
+        path = save_checkpoint(error.last, stage)
+        raise NonFiniteError(f"{error}; the last good state, of step {error.last.step}, is {path}", error.last) from None
     except WriteError as error:
         with suppress(WriteError):  # the first is the one to mend, and there may be room for less
-            if good:
+            if whole and guard.sure():
                 save_checkpoint(last, stage)
         raise WriteError(f"{error}; mend that, and `measureflow resume {stage.folder}` goes on") from None
     except BaseException:
-        if good:
+        if whole and guard.sure():
             save_checkpoint(last, stage)
         raise
     return last
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Holds Ctrl-C and SIGTERM back until the step is done and shown; a second Ctrl-C interrupts at once.
-
-    Yields a function that says whether one has come. Python lets only the main thread listen; elsewhere nothing is held back.
-    """
-    came: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@final
-@attrs.frozen
-class Log(Observer):
-    """Appends every row to metrics.jsonl: `step`, `seconds` since the run's start, then the metrics."""
-
-    kind: ClassVar[str] = "log"
-    shows: ClassVar[Shows] = "clock"
-
-    @contextmanager
-    def watch(self, stage: Stage) -> Iterator[See]:
-        rows = read_metrics(stage.folder)
-        before = rows[-1]["seconds"] if rows else 0.0
-        began = time.perf_counter()
-        path = stage.folder / "metrics.jsonl"
-        with path.open("ab", buffering=0) as file:
-
-            def see(system: System, row: Row) -> None:
-                if row:
-                    seconds = round(before + time.perf_counter() - began, 6)
-                    line = json.dumps({"step": system.step, "seconds": seconds, **row}) + "\n"
-                    with writing(path):
-                        _append(file, line.encode())
-
-            yield see
-
-
-def _append(file: io.FileIO, content: bytes) -> None:
-    """Nothing waits in a buffer; a disk that is nearly full takes a part, and then says so."""
-    while content:
-        content = content[file.write(content) :]
-
-
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of metrics.jsonl, a torn last line left out; raises MeasureflowError where another line is damaged."""
-    path, rows = folder / "metrics.jsonl", []
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(_row(json.loads(line)))
-        except ValueError:
-            raise MeasureflowError(f"{path}: line {number} is damaged; remove it to go on") from None
-    return rows
-
-
-def _row(found: Any) -> dict[str, float]:
-    if not isinstance(found, dict) or "step" not in found:
-        raise ValueError(found)
-    return found

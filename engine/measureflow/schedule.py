@@ -49,6 +49,24 @@ class Constant(Schedule):
         return (self.value, self.value)
 
 
+@final
+@attrs.frozen
+class Halved(Schedule):
+    """Another schedule, halved from each step of `at` on: the step size of a run that met trouble and went on."""
+
+    kind: ClassVar[str] = "halved"
+    of: Schedule
+    at: tuple[int, ...]
+
+    def __call__(self, step: int) -> float:
+        return float(self.of(step) * 0.5 ** sum(step >= start for start in self.at))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        lowest, highest = self.of.range
+        return (lowest * 0.5 ** len(self.at), highest)
+
+
 def as_schedule(value: "Schedule | float") -> Schedule:
     """A number as a `Constant`, a schedule as itself; raises TypeError on anything else."""
     if isinstance(value, Schedule):

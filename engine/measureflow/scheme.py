@@ -22,7 +22,8 @@ class Game:
     """Who plays: each moving measure's list of flows, in order, and the coupling that gives them their potentials.
 
     `in_place` asks the scheme to let large measures that only local flows move overwrite their points, where nothing else
-    reads them: a step then needs little memory beside the state, and the system before it is lost.
+    reads them: a step then needs little memory beside the state, and the system before it is lost. `bounds` says how far a
+    coordinate of a measure may get before the run takes it for runaway.
     """
 
     players: Mapping[str, tuple[Flow, ...]]
@@ -30,6 +31,7 @@ class Game:
     reducer: Reducer
     noise: Noise
     in_place: bool = False
+    bounds: Mapping[str, float] = attrs.field(factory=dict)
 
     def potential(self, name: str, system: System, points: Particles | None = None) -> Potential:
         """The potential of measure `name` at this instant, bound at its first use, for points that lie as its atoms do."""

@@ -10,7 +10,7 @@ from typing import final
 
 import attrs
 
-from measureflow.guard import blame, finite
+from measureflow.guard import Guard
 from measureflow.measure import System
 from measureflow.schedule import Schedule
 from measureflow.scheme import Game, Scheme
@@ -32,12 +32,20 @@ def advance(simulation: Simulation, system: System) -> System:
     return simulation.scheme.advance(system, simulation.game, h).tick(h)
 
 
-def run(simulation: Simulation, system: System, steps: int) -> Iterator[System]:
-    """The given system and then each next one until `steps` are done; raises NonFiniteError at the step that fails."""
+def run(simulation: Simulation, system: System, steps: int, guard: Guard | None = None) -> Iterator[System]:
+    """The given system and then each next one until `steps` are done; raises NonFiniteError, which names the step that failed.
+
+    Each system is sound when it is yielded, which waits for the device; with a guard that looks at fewer steps, most wait for
+    nothing, and what is yielded between may turn out bad.
+    """
+    guard = guard or Guard()
+    guard.begin(system)
     yield system
     while system.step < steps:
-        following = advance(simulation, system)
-        if not finite(following, simulation.game):
-            raise blame(simulation.scheme, simulation.game, system, simulation.step(system.step))
-        system = following
+        system = advance(simulation, system)
+        guard.see(system, simulation.game)
+        if guard.due(system.step, steps):
+            if not guard.sure():
+                raise guard.blame(simulation.scheme, simulation.game, simulation.step, system.step)
+            guard.begin(system)
         yield system

@@ -9,7 +9,7 @@ import attrs
 
 from measureflow.checkpoint import save_checkpoint
 from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Shows, Stage
+from measureflow.observe import Looks, Observer, Row, See, Shows, Stage, never
 from measureflow.schedule import within
 
 
@@ -22,13 +22,16 @@ class Checkpoint(Observer):
     shows: ClassVar[Shows] = "parts"
     seconds: float = attrs.field(default=60.0, validator=within(0.0))
 
+    def looks(self, last: int) -> Looks:
+        return never
+
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         last = [time.monotonic()]
 
         def see(system: System, row: Row) -> None:
-            late = time.monotonic() - last[0] >= self.seconds
-            if stage.team.agreed(system.step, late) and system.step < stage.steps:
+            late = stage.team.agreed(system.step, time.monotonic() - last[0] >= self.seconds)
+            if late and system.step < stage.steps and stage.sure():
                 save_checkpoint(system, stage)
                 last[0] = time.monotonic()
 

@@ -9,8 +9,8 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.files import make, write
+from measureflow.log import read_metrics
 from measureflow.observe import Observer, See, Shows, Stage
-from measureflow.record import read_metrics
 
 TITLES = {"kl": "KL(teacher | student)", "score": "score matching distance", "tv": "TV norm of $\\gamma$"}
 COLUMNS = 3

@@ -13,7 +13,7 @@ import torch
 from measureflow import config
 from measureflow.files import make
 from measureflow.measure import Particles, System
-from measureflow.observe import Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Stage
 from measureflow.schedule import within
 from measureflow.tensors import save_tensors
 
@@ -43,13 +43,19 @@ class Snapshots(Observer):
         spaced = np.geomspace(1, max(last, 1), self.count - 1) if self.spacing == "log" else np.linspace(0, last, self.count)
         return frozenset(step for step in (0, last, *self.at, *map(int, spaced.round())) if 0 <= step <= last)
 
+    def looks(self, last: int) -> Looks:
+        due = self.steps(last)
+        return lambda step: step in due
+
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
-        times, folder = len(self.steps(stage.steps)), stage.folder / FOLDER
+        due, folder = self.steps(stage.steps), stage.folder / FOLDER
         make(folder)
 
         def see(system: System, row: Row) -> None:
-            kept = self._kept(system, stage, times)
+            if system.step not in due:
+                return
+            kept = self._kept(system, stage, len(due))
             if not (folder / STILL).exists():
                 _save(folder / STILL, {name: mu for name, mu in system.measures.items() if name not in stage.moving}, system, kept)
             path = folder / f"step-{system.step:09d}.safetensors"

@@ -24,7 +24,8 @@ def own_times(run: Run, steps: np.ndarray) -> dict[str, np.ndarray]:
     The pace is that of the fastest flow in the list; a measure that no flow drives has no clock.
     """
     e, last = run.experiment, int(max(steps, default=0))
-    h = np.array([e.step(step) for step in range(last)])
+    step_size = run.step
+    h = np.array([step_size(step) for step in range(last)])
     times = {}
     for name, player in e.measures.items():
         pace = np.array([max((flow.pace(step) for flow in player.flows), default=0.0) for step in range(last)])

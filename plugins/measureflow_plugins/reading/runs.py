@@ -10,8 +10,12 @@ import numpy as np
 
 from measureflow.api import Built, Experiment, MeasureflowError, Registry, build
 from measureflow.errors import unknown
+from measureflow.events import read_events
 from measureflow.experiment import device_of
-from measureflow.record import read_metrics, recorded
+from measureflow.log import read_metrics
+from measureflow.record import recorded
+from measureflow.recover import halved, halvings_in
+from measureflow.schedule import Schedule
 
 FACTS = ("step", "seconds")  # what every row has beside its metrics
 
@@ -25,6 +29,12 @@ class Run:
     experiment: Experiment
     rows: tuple[dict[str, float], ...]
     environment: dict[str, Any]
+    events: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def step(self) -> Schedule:
+        """The step size that was taken, halvings included."""
+        return halved(self.experiment.step, halvings_in(self.events))
 
     @property
     def name(self) -> str:
@@ -57,7 +67,7 @@ def read(folder: Path, registry: Registry) -> Run:
         environment = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise MeasureflowError(f"{path}: missing or damaged; every run writes one at its start") from None
-    return Run(folder, experiment, tuple(read_metrics(folder)), environment)
+    return Run(folder, experiment, tuple(read_metrics(folder)), environment, tuple(read_events(folder)))
 
 
 def read_all(folders: Sequence[Path], registry: Registry) -> list[Run]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from measureflow import config
 from measureflow.api import Registry
+from measureflow.events import told
 from measureflow_plugins.bibliography import cited
 from measureflow_plugins.reading.runs import Run, labels
 from measureflow_plugins.report.curves import COLOURS, figure, panels
@@ -54,6 +55,7 @@ def _about(run: Run, name: str, colour: str) -> dict[str, Any]:
         "per_step": 1e3 * seconds / step if step else None,
         "last": {metric: f"{last[metric]:.5g}" for metric in run.metrics},
         "config": config.dumps(config.unstructure(e)),
+        "events": [told(event) for event in run.events],
         "environment": {key: _told(value) for key, value in facts.items()},
     }
 

@@ -21,7 +21,7 @@ from measureflow.api import MeasureflowError
 from measureflow.checkpoint import newest_step
 from measureflow.config import Raw
 from measureflow.files import write
-from measureflow.record import read_metrics
+from measureflow.log import read_metrics
 from measureflow_plugins.sweeps.processes import Job, run_jobs
 
 

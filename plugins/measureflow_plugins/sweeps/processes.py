@@ -11,7 +11,7 @@ from typing import final
 
 import attrs
 
-from measureflow.record import deferred_interrupt
+from measureflow.interrupt import deferred_interrupt
 
 PAUSE = 0.05  # seconds between two looks at the processes
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from measureflow.record import read_metrics
+from measureflow.log import read_metrics
 from measureflow_plugins.extras import needed
 from measureflow_plugins.sweeps.members import Outcome
 from measureflow_plugins.sweeps.ranges import Range

@@ -1,0 +1,382 @@
+"""Watching a run: it waits for the device only where it looks, goes back to the last good state, halves the step, and warns."""
+
+import itertools
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import TABLES, Said, Shell
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from measureflow.coupling import Potential
+from measureflow.errors import NonFiniteError
+from measureflow.events import read_events
+from measureflow.experiment import build, from_tables
+from measureflow.flow import Context, Flow
+from measureflow.guard import LOOK, Guard
+from measureflow.log import read_metrics
+from measureflow.measure import Particles, System
+from measureflow.observe import Every, Observer, Watch, due, never, observed
+from measureflow.plugins import Registry
+from measureflow.record import Asked, stage_of, start
+from measureflow.recover import HALVINGS, halved, halvings_of
+from measureflow.schedule import Constant, Halved
+from measureflow.simulate import Simulation, run
+from measureflow_plugins.observers.health import Health
+from measureflow_plugins.reading.clocks import own_times
+from measureflow_plugins.reading.runs import read
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import soak
+
+POINTS = {"kind": "file", "path": "points.npy", "domain": {"kind": "euclidean", "base": "gaussian"}}
+LOOSE = {  # a step of 2.5 on a Gaussian of variance 1 leads out of every bound, half of it leads to the Gaussian
+    "data": POINTS, "coupling.feature": "relu-affine", "measures.gamma.flows": [], "metrics": ["tv"], "step": 2.5, "steps": 80,
+    "measures.nu.flows": [{"kind": "langevin"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def points(shell: Shell) -> None:
+    np.save("points.npy", np.random.default_rng(0).standard_normal((20, 3)))
+
+
+def done(said: Said) -> Said:
+    assert said.code == 0, said
+    return said
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def last(folder: str) -> dict[str, torch.Tensor]:
+    return tensors(sorted(Path(folder, "checkpoints").iterdir())[-1])
+
+
+def numbers(folder: str) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(Path(folder))]
+
+
+# --- waiting ---
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that are read off the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_run_waits_for_the_device_only_where_it_looks(registry: Registry, tmp_path: Path) -> None:
+    e = from_tables({**TABLES, "steps": 100, "metrics": [], "observers": ["progress", "checkpoint", "curves"]}, registry)
+    built, stage = build(e, registry), stage_of(e, Asked(tmp_path, quiet=True))
+    systems = run(built.simulation, built.system, e.steps, Guard(due(e.metrics, e.observers, e.steps)))
+    with Reads() as reads:
+        read = {}
+        for system, _ in observed(systems, stage, built.view, e.metrics, e.observers):
+            read[system.step], reads.count = reads.count, 0
+    assert LOOK == 10
+    assert read == {step: int(step > 0 and step % 10 == 0) for step in range(101)}
+
+
+def test_a_run_looks_before_somebody_does(registry: Registry, tmp_path: Path) -> None:
+    e = from_tables({**TABLES, "steps": 100, "metrics": [{"kind": "tv", "every": 7}], "observers": []}, registry)
+    assert [step for step in range(30) if due(e.metrics, (), 100)(step)] == [0, 7, 14, 21, 28]
+    silent, snapshots = Watch(Plain(), Every(3)), registry.components["observer", "snapshots"](count=3, at=(5,))
+    assert [step for step in range(10) if due((), [silent], 100)(step)] == [0, 3, 6, 9], "who does not say looks always"
+    assert [step for step in range(101) if due((), [Watch(snapshots, Every())], 100)(step)] == [0, 1, 5, 100]
+
+
+@attrs.frozen
+class Plain(Observer):
+    """An observer that does not say when it looks."""
+
+    kind: ClassVar[str] = "plain"
+
+    def watch(self, stage: Any) -> Any:
+        raise NotImplementedError
+
+
+@attrs.frozen
+class Breaks(Flow):
+    """Atoms become NaN in one step and are all well in the next."""
+
+    kind: ClassVar[str] = "breaks"
+    local: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = True
+    at: int
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        bad = mu.points * math.nan if context.step == self.at else torch.nan_to_num(mu.points, 0.5)
+        return mu.replace(points=bad)
+
+
+def broken(registry: Registry, at: int, steps: int, **more: Any) -> tuple[Simulation, System]:
+    built = build(from_tables({**TABLES, "steps": steps, **more}, registry), registry)
+    game = built.simulation.game
+    flows = {**game.players, "nu": (*game.players["nu"], Breaks(at))}
+    return attrs.evolve(built.simulation, game=attrs.evolve(game, players=flows)), built.system
+
+
+@pytest.mark.parametrize("looks", [never, lambda step: True, lambda step: step % 4 == 0])
+def test_trouble_is_traced_to_its_step_and_flow_wherever_the_run_looks(registry: Registry, looks: Any) -> None:
+    simulation, start = broken(registry, at=16, steps=40)
+    with pytest.raises(
+        NonFiniteError, match=r"nu became non-finite at step 17 in its flow 'breaks' \(measures.nu.flows.2\)"
+    ) as found:
+        list(run(simulation, start, 40, Guard(looks)))
+    whole, first = broken(registry, at=1000, steps=40)
+    *_, wanted = run(whole, first, 16)
+    assert found.value.last.step == 16
+    assert found.value.last.time == wanted.time
+    assert all(torch.equal(found.value.last[name].points, wanted[name].points) for name in ("nu", "gamma"))
+
+
+def test_a_loop_of_ones_own_is_never_given_a_bad_state(registry: Registry) -> None:
+    simulation, first = broken(registry, at=13, steps=40)
+    systems = run(simulation, first, 40)
+    assert all(bool(torch.isfinite(system["nu"].points).all()) for system in itertools.islice(systems, 14))
+    with pytest.raises(NonFiniteError):
+        next(systems)
+
+
+def test_a_checkpoint_never_holds_a_bad_state(shell: Shell, points: None) -> None:
+    """Saved whenever a moment has passed, which is at every step here."""
+    changes = {**LOOSE, "metrics": [], "runaway": 1e30, "step": 1e9, "observers": [{"kind": "checkpoint", "seconds": 0}]}
+    assert shell("run", shell.write(changes), "--out", "new").code == 2
+    kept = [tensors(path) for path in Path("new/checkpoints").iterdir()]
+    assert len(kept) == 2
+    assert all(bool(torch.isfinite(tensor).all()) for state in kept for tensor in state.values())
+
+
+# --- running away ---
+
+
+def test_a_state_that_runs_away_is_trouble_with_its_remedy(shell: Shell, points: None) -> None:
+    said = shell("run", shell.write(LOOSE), "--out", "new")
+    assert said.code == 2
+    assert "nu ran away at step " in said.err
+    assert "as `runaway` sets it) in its flow 'langevin' (measures.nu.flows.0): lower step (now 2.5)" in said.err
+    first = len(numbers("new"))
+    assert shell("run", shell.write({**LOOSE, "runaway": 1e12}), "--out", "far").code == 2
+    assert len(numbers("far")) > first + 20, "1.5 to the power of 20 is 3,000"
+
+
+def test_a_mass_that_runs_away_is_trouble(shell: Shell) -> None:
+    """Explicit reaction on a regression whose step is far too large: a mass of 1e30 comes before the first infinity."""
+    data = {"kind": "regression", "weights": [10.0, -10.0], "dim": 4, "train": 100, "test": 20}
+    gamma = {"init": {"kind": "uniform", "size": 20, "signs": "balanced", "tv": 2.0}, "flows": [{"kind": "wfr", "rate": 10.0}]}
+    coupling = {"kind": "regression", "feature": "relu"}
+    tables = {**TABLES, "data": data, "measures": {"gamma": gamma}, "coupling": coupling, "metrics": []}
+    said = shell("run", shell.write({"step": 20.0}, tables), "--out", "new")
+    assert said.code == 2
+    assert "gamma ran away at step 1 (an atom's mass is over 1e30) in its flow 'wfr'" in said.err
+
+
+# --- half the step ---
+
+
+def test_a_run_goes_on_with_half_the_step_on_the_record(shell: Shell, points: None, registry: Registry) -> None:
+    said = done(shell("run", shell.write({**LOOSE, "on_trouble": "halve-step"}), "--out", "new"))
+    (event,) = read_events(Path("new"))
+    assert event["what"] == "halve-step"
+    assert (event["factor"], event["h"]) == (0.5, 1.25)
+    assert "nu ran away at step" in event["why"]
+    at = event["step"]
+    assert 10 < at < 79
+    assert event["time"] == 2.5 * at
+    assert f"goes on from step {at} with h = 1.25, 0.5 of what was asked: as many steps as before, and less time" in said.err
+    assert [row["step"] for row in numbers("new")] == list(range(81)), "each step is on the record once"
+    assert last("new")["nu.points"].abs().max() < 10
+    times = own_times(read(Path("new"), registry), np.array([at, 80]))["particle time"]
+    assert times.tolist() == [2.5 * at, 2.5 * at + 1.25 * (80 - at)]
+    shown = done(shell("show", "new")).out
+    assert f"goes on from step {at} with h = 1.25" in shown
+    done(shell("report", "new", "--out", "page.html"))
+    assert f"goes on from step {at} with h = 1.25" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_quiet_halves_without_a_word(shell: Shell, points: None) -> None:
+    assert done(shell("run", shell.write({**LOOSE, "on_trouble": "halve-step"}), "--out", "new", "--quiet")).err == ""
+    assert len(read_events(Path("new"))) == 1
+
+
+@pytest.mark.parametrize("stopped", ["before", "at", "after"])
+def test_a_halved_run_resumes_bit_for_bit(shell: Shell, points: None, stopped: str) -> None:
+    file = shell.write({**LOOSE, "on_trouble": "halve-step"})
+    done(shell("run", file, "--out", "whole", "--quiet"))
+    (event,) = read_events(Path("whole"))
+    first = event["step"] + {"before": -3, "at": 0, "after": 7}[stopped]
+    done(shell("run", file, "--out", "parts", "--set", f"steps={first}", "--quiet"))
+    done(shell("resume", "parts", "--steps", "80", "--quiet"))
+    assert all(torch.equal(tensor, last("parts")[name]) for name, tensor in last("whole").items())
+    assert numbers("whole") == numbers("parts")
+    assert read_events(Path("whole")) == read_events(Path("parts"))
+
+
+def test_events_after_the_checkpoint_happen_again(shell: Shell, points: None) -> None:
+    """A run that died after it halved, and whose checkpoint is older than that."""
+    file = shell.write({**LOOSE, "on_trouble": "halve-step"})
+    done(shell("run", file, "--out", "whole", "--quiet"))
+    (event,) = read_events(Path("whole"))
+    done(shell("run", file, "--out", "parts", "--set", f"steps={event['step']}", "--quiet"))
+    Path("parts/events.jsonl").write_text(json.dumps(event) + "\n" + '{"step": 7')
+    done(shell("resume", "parts", "--steps", "80", "--quiet"))
+    assert read_events(Path("parts")) == [event]
+    assert all(torch.equal(tensor, last("parts")[name]) for name, tensor in last("whole").items())
+
+
+def test_halving_gives_up(shell: Shell, points: None) -> None:
+    said = shell("run", shell.write({**LOOSE, "on_trouble": "halve-step", "step": 1e9}), "--out", "new")
+    events = read_events(Path("new"))
+    assert said.code == 2
+    assert len(events) == HALVINGS
+    assert [event["factor"] for event in events] == [0.5**k for k in range(1, HALVINGS + 1)]
+    assert f"after {HALVINGS} halvings" in said.err
+
+
+def test_in_place_has_nothing_to_go_back_to(shell: Shell) -> None:
+    said = shell("check", shell.write({"in_place": True, "on_trouble": "halve-step"}))
+    assert said.code == 2
+    assert "on_trouble: 'halve-step' goes back to the last good state, which in_place = true overwrites" in said.err
+
+
+def test_halved_is_a_schedule() -> None:
+    twice = halved(halved(Constant(8.0), (3,)), (5, 5))
+    assert [twice(step) for step in (0, 2, 3, 4, 5, 6)] == [8, 8, 4, 4, 1, 1]
+    assert halvings_of(twice) == (3, 5, 5)
+    assert twice.range == (1.0, 8.0)
+    assert not isinstance(halved(Constant(8.0), ()), Halved)
+
+
+# --- health ---
+
+
+def warnings(folder: str) -> dict[str, str]:
+    return {event["kind"]: event["why"] for event in read_events(Path(folder)) if event["what"] == "warning"}
+
+
+SOON = [{"kind": "health", "patience": 5}]
+
+
+def test_a_healthy_run_says_nothing(shell: Shell) -> None:
+    done(shell("run", shell.write({"steps": 60, "observers": SOON, "metrics": ["objective"]}), "--out", "new"))
+    assert not Path("new/events.jsonl").exists()
+
+
+def test_few_accepted_proposals_are_said(shell: Shell, points: None) -> None:
+    flows = [{"kind": "langevin", "method": "metropolis"}]
+    file = shell.write({**LOOSE, "step": 0.3, "steps": 60, "observers": SOON, "metrics": [], "measures.nu.flows": flows})
+    done(shell("run", file, "--out", "good"))
+    assert warnings("good") == {}
+    said = done(shell("run", file, "--out", "bad", "--set", "measures.nu.flows.0.rate=100.0"))
+    assert list(warnings("bad")) == ["acceptance.nu"]
+    assert said.err.count("of the Metropolis proposals were accepted over the last 50 steps, so that most atoms stand still") == 1
+    assert "lower step or the rate" in said.err
+    shown = done(shell("show", "bad")).out
+    assert "warning at step 50: nu: " in shown
+
+
+def test_a_timid_step_is_said_where_nothing_else_moves(shell: Shell) -> None:
+    nu = {"init": "data", "flows": [{"kind": "langevin", "method": "metropolis"}]}
+    tables = {
+        **TABLES,
+        "data": POINTS,
+        "coupling": {"kind": "gibbs", "energy": "double-well"},
+        "measures": {"nu": nu},
+        "metrics": [],
+    }
+    tables |= {"steps": 60, "step": 1e-5, "observers": SOON}
+    np.save("points.npy", np.random.default_rng(0).standard_normal((200, 2)))
+    done(shell("run", shell.write({}, tables), "--out", "new"))
+    assert warnings("new")["acceptance.nu"].endswith("so that the atoms could move faster at no loss: raise step")
+
+
+def test_a_measure_pinned_at_its_bound_is_said(shell: Shell) -> None:
+    file = shell.write({"steps": 60, "observers": SOON})
+    done(shell("run", file, "--out", "good"))
+    said = done(shell("run", file, "--out", "bad", "--set", "measures.gamma.flows.1.radius=0.5"))
+    assert warnings("good") == {}
+    assert list(warnings("bad")) == ["tv.gamma"]
+    assert "raise measures.gamma.flows.1.radius if it is not meant to" in said.err
+
+
+def test_few_effective_atoms_are_said(shell: Shell) -> None:
+    flows = [{"kind": "fisher-rao", "rate": 1.0}]
+    coupling = {"kind": "gibbs", "energy": "double-well"}
+    tables = {**TABLES, "data": POINTS, "coupling": coupling, "metrics": [], "steps": 20, "observers": ["health"]}
+    tables["measures"] = {"nu": {"init": "data", "flows": flows}}
+    np.save("points.npy", np.random.default_rng(0).standard_normal((200, 2)))
+    done(shell("run", shell.write({}, tables), "--out", "good"))
+    said = done(shell("run", shell.write({"measures.nu.flows.0.rate": 100.0}, tables), "--out", "bad"))
+    assert warnings("good") == {}
+    assert list(warnings("bad")) == ["ess.nu"]
+    assert "nu: its 200 atoms of unequal mass are worth " in said.err
+    assert "or add a flow 'birth-death'" in said.err
+
+
+def test_a_functional_that_rises_is_said(shell: Shell) -> None:
+    data = {"kind": "regression", "weights": [10.0, -10.0], "dim": 4, "train": 100, "test": 20}
+    gamma = {"init": {"kind": "uniform", "size": 20, "signs": "balanced", "tv": 2.0}, "flows": [{"kind": "wfr", "rate": 10.0}]}
+    tables = {**TABLES, "data": data, "measures": {"gamma": gamma}, "coupling": {"kind": "regression", "feature": "relu"}}
+    tables |= {"metrics": ["objective"], "steps": 60, "step": 0.05, "observers": ["health"]}
+    done(shell("run", shell.write({}, tables), "--out", "good"))
+    assert warnings("good") == {}
+    said = done(shell("run", shell.write({"step": 0.5}, tables), "--out", "bad"))
+    assert list(warnings("bad")) == ["energy"]
+    assert "the functional that a measure descends without noise rose by " in said.err
+    assert "the step is too large; lower step or the flows' rates" in said.err
+    batch = {"step": 0.5, "order": {"kind": "minibatch", "batch": 10}}
+    done(shell("run", shell.write(batch, tables), "--out", "noisy"))
+    assert warnings("noisy") == {}, "what rises there may be the batch"
+
+
+def test_a_warning_is_given_once_in_a_run_that_is_resumed(shell: Shell) -> None:
+    file = shell.write({"steps": 60, "observers": SOON, "measures.gamma.flows.1.radius": 0.5})
+    done(shell("run", file, "--out", "new"))
+    said = done(shell("resume", "new", "--steps", "200"))
+    assert "stood at its bound" not in said.err
+    assert len(read_events(Path("new"))) == 1
+
+
+def test_health_looks_at_few_steps() -> None:
+    looks = Health().looks(100)
+    assert [step for step in range(25) if looks(step)] == [0, 10, 20]
+
+
+# --- the soak ---
+
+
+def looked(memory: Iterator[float], handles: Iterator[int]) -> list[soak.Sample]:
+    return [soak.Sample(step, 10 * step, next(memory), next(handles), 2, 3) for step in range(100)]
+
+
+def test_the_soak_tells_a_leak_from_a_flat_run() -> None:
+    facts, flat = soak.verdict(looked(itertools.cycle([500.0, 501.0]), itertools.repeat(9)), 1000)
+    assert flat
+    assert abs(facts["slope"]) < 1
+    facts, flat = soak.verdict(looked(itertools.count(500.0, 0.4), itertools.repeat(9)), 1000)
+    assert not flat, "40 MiB in all"
+    assert facts["slope"] == pytest.approx(40.0)
+    assert not soak.verdict(looked(itertools.repeat(500.0), itertools.count(9)), 1000)[1]
+
+
+def test_the_soak_runs_an_experiment(registry: Registry, tmp_path: Path) -> None:
+    e = from_tables(soak.tables(2, 100), registry)
+    kinds = {watch.observer.kind for watch in e.observers}
+    assert kinds == {kind for family, kind in registry.components if family == "observer"}, "every observer is on"
+    assert start(e, registry, Asked(tmp_path / "run", quiet=True), "").step == 2
