@@ -79,11 +79,10 @@ def resume(registry: Registry, asked: Asked, steps: int | None = None) -> System
         raise MeasureflowError(
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
-    stage.team.led(lambda: _continued(e, folder, system.step))
+    stage.team.led(functools.partial(_continued, e, folder, system.step))
     step = halved(e.step, halvings_in(read_events(folder)))
-    built = attrs.evolve(built, system=system, simulation=attrs.evolve(built.simulation, step=step))
-    del system
-    built = built.dealt(stage.team, e.sharded)
+    built = attrs.evolve(built, system=system, simulation=attrs.evolve(built.simulation, step=step)).dealt(stage.team, e.sharded)
+    del system  # what others hold is let go
     return _run(e, built, stage)
 
 
