@@ -107,10 +107,12 @@ def _run(e: Experiment, built: Built, system: System, stage: Stage) -> System:
         path = save_checkpoint(last, stage)
         raise NonFiniteError(f"{error}; the last good state, of step {last.step}, is {path}") from None
     except WriteError as error:
+        whole, then = last.step >= e.steps, f"mend that, and `measureflow resume {stage.folder}` goes on"
         with suppress(WriteError):  # the first is the one to mend, and there may be room for less
-            if good:
+            if good or whole:
                 save_checkpoint(last, stage)
-        raise WriteError(f"{error}; mend that, and `measureflow resume {stage.folder}` goes on") from None
+                then = "all else of the run is recorded" if whole else then
+        raise WriteError(f"{error}; {then}") from None
     except BaseException:
         if good:
             save_checkpoint(last, stage)
