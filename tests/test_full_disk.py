@@ -101,6 +101,18 @@ def test_a_folder_that_cannot_be_written(shell: Shell, disk: Path) -> None:
     same("whole", "disk/cut")
 
 
+def test_a_film_that_ffmpeg_could_not_finish(shell: Shell, disk: Path) -> None:
+    """ffmpeg ends without a word where the disk is full, and its file cannot be played."""
+    pytest.importorskip("imageio_ffmpeg")
+    done(shell("run", shell.write(tables=FEW), "--out", "r"))
+    done(shell("film", "r", "--out", "film.mp4"))
+    (disk / "filler").write_bytes(bytes(2**20 - PAGE))
+    said = shell("film", "r", "--out", "disk/film.mp4")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines()[-1] == "error: disk/film.mp4: cannot be written (ffmpeg wrote 0 of 3 images)"
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
 # --- any observer ---
 
 

@@ -63,10 +63,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Makes a folder in one that exists, where there is none; raises WriteError."""
+    """Makes a folder, and those it lies in, where there is none; raises WriteError."""
     if not folder.is_dir():
         with writing(folder):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
 
 
