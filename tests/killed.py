@@ -83,6 +83,7 @@ def _ended(command: Sequence[str], run: Path, kill: bool, draw: random.Random) -
             process.kill()
         out, _ = process.communicate(timeout=300)
     assert process.returncode in ((0, -9) if kill else (0,)), out.decode()
+    assert not out, "a kill alone leaves nothing that is damaged, and so nothing to warn of"
     return process.returncode == 0
 
 
