@@ -83,6 +83,7 @@ def go_on(shell: Shell, run: str, *steps: object) -> None:
     """Resumes a run that was killed, maybe after its last checkpoint was written."""
     said = shell("resume", run, *steps)
     assert said.code == 0 or "already at step" in said.err, said
+    assert "warning" not in said.err, "a kill alone leaves nothing that is damaged"
 
 
 @SOME
@@ -122,7 +123,7 @@ def test_a_resumed_run_is_killed_before_any_change_of_a_file(shell: Shell, strid
 @pytest.mark.slow
 def test_fifty_kills(shell: Shell) -> None:
     """`python -m pytest -m slow -s tests/test_crash.py` says what the kills hit."""
-    tally = killed_and_compared(shell, kills=50, steps=400)
+    tally = killed_and_compared(shell, kills=50, steps=25)
     print(tally)
     assert tally.kills >= 50
     assert tally.in_a_checkpoint >= 5

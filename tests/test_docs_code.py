@@ -89,7 +89,8 @@ class Reader:
             main(shlex.split(command)[1:])
         self.failed = command if stop.value.code else ""
         said = self.capsys.readouterr()
-        self.said = said.err + said.out if self.failed else said.out
+        warnings = "".join(line for line in said.err.splitlines(keepends=True) if line.startswith("warning: "))
+        self.said = (said.err if self.failed else warnings) + said.out
 
     def install(self, project: str) -> None:
         """As pip would, into a folder of its own that only this page sees."""

@@ -1,6 +1,8 @@
 """The command line from end to end: what a run leaves behind, and that stopping and going on changes nothing."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,21 +253,35 @@ def test_seconds_go_on_where_they_stopped(shell: Shell) -> None:
     assert len(seconds) == 7
 
 
-def test_a_torn_last_line_is_dropped(shell: Shell) -> None:
+@pytest.mark.parametrize(
+    "torn", [b'{"step": 4, "seco', '{"step": 4, "\u00e9'.encode()[:-1], b"\0" * 60, b"{", b'{"step": 4, "seconds": 1.0}']
+)
+def test_a_torn_last_line_is_dropped(shell: Shell, torn: bytes) -> None:
     file = shell.write()
     done(shell("run", file, "--set", "steps=6", "--out", "whole"))
     done(shell("run", file, "--out", "new"))
-    with Path("new/metrics.jsonl").open("a") as metrics:
-        metrics.write('{"step": 4, "seco')
+    with Path("new/metrics.jsonl").open("ab") as metrics:
+        metrics.write(torn)
     assert "step 3 of 3" in done(shell("show", "new")).out
     done(shell("resume", "new", "--steps", "6"))
     same("whole", "new")
 
 
-def test_a_damaged_line_is_named(shell: Shell) -> None:
+def test_a_log_without_a_whole_line_is_begun_anew(shell: Shell) -> None:
+    for out in ("whole", "new"):
+        done(shell("run", shell.write(), "--out", out))
+    shutil.rmtree("new/checkpoints")
+    Path("new/metrics.jsonl").write_text('{"step": 0, "secon')
+    assert "step 0 of 3" in done(shell("show", "new")).out
+    done(shell("resume", "new"))
+    same("whole", "new")
+
+
+@pytest.mark.parametrize("line", [b"}", b"3", b"{}", b"[]", b"\xc3", b"\0"])
+def test_a_damaged_line_is_named(shell: Shell, line: bytes) -> None:
     done(shell("run", shell.write(), "--out", "new"))
     path = Path("new/metrics.jsonl")
-    path.write_text("}\n" + path.read_text())
+    path.write_bytes(line + b"\n" + path.read_bytes())
     for command in (["show", "new"], ["resume", "new", "--steps", "6"]):
         said = shell(*command)
         assert (said.code, said.err) == (2, "error: new/metrics.jsonl: line 1 is damaged; remove it to go on\n")
@@ -311,6 +327,61 @@ def test_data_that_changed(shell: Shell) -> None:
     assert "data.path: no such file: points.npy" in said.err
     np.save("points.npy", points)
     done(shell("resume", "new", "--steps", "6"))
+
+
+DAMAGES = {"has 100 bytes of": 100, "has 0 bytes of": 0, "its checksum is not the one that was recorded": -1, "is missing": None}
+
+
+def damage(path: Path, how: int | None) -> None:
+    """Cuts a file to so many bytes, flips a bit of its last one (-1), or removes it (None)."""
+    content = path.read_bytes()
+    if how is None:
+        path.unlink()
+    else:
+        path.write_bytes(content[:how] if how >= 0 else content[:-1] + bytes([content[-1] ^ 4]))
+
+
+@pytest.mark.parametrize("wrong", DAMAGES)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(shell: Shell, wrong: str) -> None:
+    file = shell.write({"observers": [{"kind": "checkpoint", "seconds": 0.0}]})
+    done(shell("run", file, "--set", "steps=6", "--out", "whole"))
+    done(shell("run", file, "--out", "new"))
+    (part,) = parts("new")
+    damage(part, DAMAGES[wrong])
+    said = done(shell("resume", "new", "--steps", "6", "--quiet"))
+    assert said.out == ""
+    assert re.fullmatch(rf"warning: {part}: {wrong}.*; going on from step 2, the checkpoint before\n", said.err)
+    same("whole", "new")
+
+
+def test_no_checkpoint_that_is_whole(shell: Shell) -> None:
+    file = shell.write({"observers": [{"kind": "checkpoint", "seconds": 0.0}]})
+    done(shell("run", file, "--set", "steps=6", "--out", "whole"))
+    done(shell("run", file, "--out", "new"))
+    older, newest = checkpoints("new")
+    older.write_text("{}")
+    damage(parts("new")[0], 100)
+    before = rows("new")
+    said = shell("resume", "new", "--steps", "6")
+    assert said.code == 2
+    first, *others = said.err.splitlines()
+    assert first == "error: new/checkpoints: no checkpoint is whole; delete this folder, and resume starts from step 0"
+    assert [line.split(": ")[0] for line in others] == [f"  {newest.with_suffix('')}.part-0-of-1.safetensors", f"  {older}"]
+    assert rows("new") == before
+    shutil.rmtree("new/checkpoints")
+    done(shell("resume", "new", "--steps", "6"))
+    same("whole", "new")
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_run_without_checkpoints_starts_again(shell: Shell, steps: int) -> None:
+    file = shell.write({"steps": steps})
+    for out in ("whole", "new"):
+        done(shell("run", file, "--out", out))
+    shutil.rmtree("new/checkpoints")
+    Path("new/metrics.jsonl").unlink()
+    done(shell("resume", "new"))
+    same("whole", "new")
 
 
 def test_a_run_under_another_seed(shell: Shell) -> None:

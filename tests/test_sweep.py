@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,8 +229,8 @@ def test_a_member_that_fails_does_not_stop_the_rest(shell: Shell, registry: Regi
 
 
 def test_what_is_missing_is_made_up_for(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One member was interrupted and goes on; another left a folder without a checkpoint and starts anew."""
-    file = written(shell, {"seeds": 2}, steps=60)
+    """One member was interrupted and goes on; one has no checkpoint yet; one left a folder that is no run and starts anew."""
+    file = written(shell, {"seeds": 3}, steps=60)
     Path("s").mkdir()
     Path("s/sweep.toml").write_text(file.read_text())
     Path("s/seed=0.toml").write_bytes(tomli_w.dumps({**TABLES, "steps": 60, "seed": 0}).encode())
@@ -238,11 +239,15 @@ def test_what_is_missing_is_made_up_for(shell: Shell, monkeypatch: pytest.Monkey
         assert shell("run", "s/seed=0.toml", "--out", "s/seed=0").code == 130
     Path("s/seed=1").mkdir()
     Path("s/seed=1/resolved.toml").write_text("half written")
+    Path("s/seed=2.toml").write_bytes(tomli_w.dumps({**TABLES, "steps": 60, "seed": 2}).encode())
+    assert shell("run", "s/seed=2.toml", "--out", "s/seed=2").code == 0
+    shutil.rmtree("s/seed=2/checkpoints")
     done(shell("sweep", file, "--out", "s"))
-    assert [each["status"] for each in index("s").values()] == ["done", "done"]
-    environment = json.loads(Path("s/seed=0/environment.json").read_text())
-    assert environment["argv"] == sys.argv  # the run that was interrupted here, and no new one
-    for seed in (0, 1):
+    assert [each["status"] for each in index("s").values()] == ["done", "done", "done"]
+    for seed in (0, 2):
+        environment = json.loads(Path(f"s/seed={seed}/environment.json").read_text())
+        assert environment["argv"] == sys.argv  # the run that was begun here, and no new one
+    for seed in range(3):
         done(shell("run", f"s/seed={seed}.toml", "--out", f"whole-{seed}", "--quiet"))
         same(f"whole-{seed}", f"s/seed={seed}")
 

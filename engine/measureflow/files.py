@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from measureflow.errors import MeasureflowError, WriteError
@@ -28,7 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync_folder(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
 
 
@@ -62,10 +63,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Makes a folder in one that exists, where there is none; raises WriteError."""
+    """Makes a folder, and those it lies in, where there is none; raises WriteError."""
     if not folder.is_dir():
         with writing(folder):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
 
 

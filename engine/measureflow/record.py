@@ -151,10 +151,12 @@ def _run(e: Experiment, built: Built, stage: Stage) -> System:
         path = save_checkpoint(error.last, stage)
         raise NonFiniteError(f"{error}; the last good state, of step {error.last.step}, is {path}", error.last) from None
     except WriteError as error:
+        done, then = last.step >= e.steps, f"mend that, and `measureflow resume {stage.folder}` goes on"
         with suppress(WriteError):  # the first is the one to mend, and there may be room for less
-            if whole and guard.sure():
+            if done or (whole and guard.sure()):
                 save_checkpoint(last, stage)
-        raise WriteError(f"{error}; mend that, and `measureflow resume {stage.folder}` goes on") from None
+                then = "all else of the run is recorded" if done else then
+        raise WriteError(f"{error}; {then}") from None
     except BaseException:
         if whole and guard.sure():
             save_checkpoint(last, stage)

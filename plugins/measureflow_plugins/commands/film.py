@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from measureflow.api import MeasureflowError
 from measureflow.cli import FOLDER
-from measureflow.files import replacing
+from measureflow.files import make, replacing
 from measureflow.plugins import Registry
 from measureflow_plugins.drawing.frames import Film, frames, prepared
 from measureflow_plugins.drawing.style import look
@@ -33,7 +33,7 @@ def film(registry: Registry, folder: Path, what: str | None, out: Path | None, f
     seen = scene(read(folder, registry), registry)
     chosen, ready = _best(seen) if what is None else (what, prepared(seen, what))
     path = out or folder / "figures" / f"{chosen}{'.mp4' if _has_ffmpeg() else '.gif'}"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path.parent)
     with look(), Progress(console=Console(stderr=True), transient=True) as bar:
         images = iter(bar.track(frames(ready), total=len(ready), description=seen.run.name))
         (_mp4 if path.suffix.lower() == ".mp4" else _gif)(path, images, fps)
@@ -68,9 +68,24 @@ def _mp4(path: Path, images: Iterator[np.ndarray], fps: int) -> None:
         options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "output_params": ["-crf", "18", "-f", "mp4"]}
         writer = imageio_ffmpeg.write_frames(str(part), first.shape[1::-1], **options)
         writer.send(None)
+        sent = 0
         for image in (first, *images):
             writer.send(image)
+            sent += 1
         writer.close()
+        _check(part, sent)
+
+
+def _check(path: Path, sent: int) -> None:
+    """A full disk stops ffmpeg without a word: a film is whole where all its images can be read."""
+    import imageio_ffmpeg
+
+    try:
+        counted, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+    except (OSError, RuntimeError):
+        counted = 0
+    if counted != sent:
+        raise OSError(f"ffmpeg wrote {counted} of {sent} images")
 
 
 def _gif(path: Path, images: Iterator[np.ndarray], fps: int) -> None:

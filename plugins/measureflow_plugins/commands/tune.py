@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from measureflow.cli import FOLDER
 from measureflow.environment import environment
+from measureflow.files import make
 from measureflow_plugins.planning.costs import Costs, Row, save
 from measureflow_plugins.planning.measuring import measured, works
 from measureflow_plugins.planning.planner import planner, tuned_path
@@ -35,7 +36,7 @@ def tune(device: str, out: Path | None, every: int) -> None:
                 rows.append(row)
                 firsts.setdefault(row.candidate, []).append(first - row.seconds)
     path = out or tuned_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path.parent)
     compiling = {name: _compiling(taken) for name, taken in firsts.items() if name in COMPILED}
     facts = {name: fact for name, fact in environment(there).items() if name != "argv"}
     save(Costs(tuple(rows), facts, compiling), path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from measureflow.api import MeasureflowError
-from measureflow.files import write
+from measureflow.files import make, write
 from measureflow_plugins.observers.curves import LINEAR, TITLES
 
 if TYPE_CHECKING:
@@ -107,5 +107,5 @@ def save(figure: Figure, path: Path) -> None:
     image = io.BytesIO()
     dates = {"CreationDate": None} if ending == ".pdf" else {}  # the same figure, the same bytes
     figure.savefig(image, dpi=DPI, format=ending[1:], metadata=dates)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path.parent)
     write(path, image.getvalue())

@@ -20,7 +20,7 @@ from measureflow import config
 from measureflow.api import MeasureflowError
 from measureflow.checkpoint import newest_step
 from measureflow.config import Raw
-from measureflow.files import write
+from measureflow.files import make, write
 from measureflow.log import read_metrics
 from measureflow_plugins.sweeps.processes import Job, run_jobs
 
@@ -65,11 +65,11 @@ def run_all(
 ) -> list[Outcome]:
     """Runs in `folder`, `jobs` at a time, every member that is not done there; gives the outcome of each, in order.
 
-    A member with a checkpoint goes on from it, another starts anew; one that fails does not stop the rest. `see` is called
-    with each outcome as it comes. Ctrl-C stops the members, which write checkpoints, and raises KeyboardInterrupt; the same
-    call goes on. Raises MeasureflowError where `folder` has a member of that name with other tables, or is at work elsewhere.
+    A member that was begun goes on from its checkpoint; one that fails does not stop the rest. `see` is called with each
+    outcome as it comes. Ctrl-C stops the members, which write checkpoints, and raises KeyboardInterrupt; the same call goes on.
+    Raises MeasureflowError where `folder` has a member of that name with other tables, or is at work elsewhere.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     outcomes: dict[str, Outcome] = {}
 
     def ended(member: Member, error: str | None) -> None:
@@ -121,9 +121,9 @@ def _write(members: Sequence[Member], folder: Path) -> None:
 
 
 def _command(member: Member, folder: Path) -> Sequence[str]:
-    """Goes on from a checkpoint, or starts anew in place of a run that has none."""
+    """Goes on with a run, from step 0 if it has no checkpoint, or starts anew in place of what is none."""
     run, measureflow = folder / member.name, (sys.executable, "-m", "measureflow")
-    if _reached(run) >= 0:
+    if _reached(run) >= 0 or (run / "environment.json").is_file():
         return (*measureflow, "resume", str(run), "--quiet")
     if run.exists() and any(run.iterdir()) and not any((run / name).exists() for name in ("config.toml", "resolved.toml")):
         raise MeasureflowError(f"{run}: is in the way and is no run folder; move it, or give --out another folder")
