@@ -10,6 +10,7 @@ from torch import Tensor
 
 from measureflow.chunked import Chunked
 from measureflow.experiment import build, from_tables
+from measureflow.guard import sound
 from measureflow.measure import Particles, System
 from measureflow.noise import Keyed
 from measureflow.plugins import Registry
@@ -46,6 +47,7 @@ def test_a_step_reads_nothing_off_the_device(example: tuple[Simulation, System],
     for name, mu in system.measures.items():
         assert after[name].points.shape == mu.points.shape
         assert after[name].points.is_meta
+    assert sound(after, simulation.game).is_meta, "nor does the guard, until it is asked"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
@@ -54,6 +56,6 @@ def test_a_step_does_not_synchronise_cuda(example: tuple[Simulation, System]) ->
     there = moved(system, "cuda")
     torch.cuda.set_sync_debug_mode("error")
     try:
-        advance(simulation, there)
+        sound(advance(simulation, there), simulation.game)
     finally:
         torch.cuda.set_sync_debug_mode("default")
