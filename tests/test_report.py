@@ -103,6 +103,7 @@ class Marked(Metric):
     """A metric of a plugin, with the name that a plugin should not give it."""
 
     kind: ClassVar[str] = "marked"
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
