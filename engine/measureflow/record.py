@@ -24,6 +24,7 @@ from measureflow.files import create, write
 from measureflow.measure import System
 from measureflow.observe import Every, Observer, Row, See, Stage, Watch, observed
 from measureflow.plugins import Registry
+from measureflow.rows import read_rows
 from measureflow.simulate import run
 
 
@@ -153,12 +154,4 @@ class Log(Observer):
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl, a torn last line left out; raises MeasureflowError where another line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise MeasureflowError(f"{path}: line {number} is damaged; remove it to go on") from None
-    return rows
+    return read_rows(folder / "metrics.jsonl")
