@@ -111,7 +111,7 @@ TEXTS = [
     "\x1b[31m",
     "é",
     "日本",
-    "𝔘" * 40,
+    "\U0001d518" * 40,
     "x" * 10_000,
     "-",
     "--out",
@@ -134,7 +134,7 @@ TEXTS += [
 ]
 scalars = st.sampled_from(NUMBERS) | st.sampled_from(TEXTS) | st.booleans() | st.sampled_from(DATES)
 scalars |= st.integers(-8, 8) | st.floats() | st.text(st.characters(codec="utf-8"), max_size=12)
-components = st.sampled_from([table for tables in POOL.values() for table in tables])
+components = st.sampled_from([table for tables in POOL.values() for table in tables]).map(copy.deepcopy)
 keys = st.sampled_from(["kind", "size", "rate", "path", "every", "", "a b", "é", "x" * 300, "init", "of"]) | st.text(max_size=6)
 keys = keys.filter(lambda key: not any("\ud800" <= c <= "\udfff" for c in key))
 values = st.recursive(
@@ -288,10 +288,10 @@ def from_settings(draw: st.DrawFn) -> Case:
     if draw(st.booleans()):
         numbers = [path for path in paths(base) if type(at(base, path)) in (int, float)]
         settings = [f"{'.'.join(map(str, draw(st.sampled_from(numbers))))}={draw(st.sampled_from(MILD))}"]
-    for _ in range(draw(st.integers(0 if settings else 1, 2))):
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1]) if settings else st.integers(1, 2))):
         known = st.sampled_from(list(paths(base))).map(lambda path: ".".join(map(str, path)))
         odd = st.sampled_from(
-            ["", ".", "a..b", "measures", "measures.nu.flows.99", "measures.nu.flows.-1", "metrics.0.٣", "x" * 999]
+            ["", ".", "a..b", "measures", "measures.nu.flows.99", "measures.nu.flows.-1", "metrics.0.\u0663", "x" * 999]
         )
         path = draw(known | odd | st.lists(keys, max_size=4).map(".".join) | st.just("a." * 3000 + "b"))
         written = values.map(lambda value: tomli_w.dumps({"v": value}).removeprefix("v = ").strip())
@@ -349,7 +349,9 @@ def lying(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def csv(draw: st.DrawFn) -> bytes:
-    cells = st.sampled_from([*map(str, CELLS), "", "x", "1;2", '"1"', "0x1", "1_0", "١", "#", "1e999", "\x00", "True", "9" * 400])
+    cells = st.sampled_from(
+        [*map(str, CELLS), "", "x", "1;2", '"1"', "0x1", "1_0", "\u0661", "#", "1e999", "\x00", "True", "9" * 400]
+    )
     good = st.sampled_from(["1,0,0", "0,1,0", "0,0,-1", "0.6,0.8,0"])
     lines = draw(st.lists(good | st.lists(cells, min_size=1, max_size=5).map(",".join), max_size=8))
     ends = draw(st.sampled_from(["\n", "\r\n", "\r", "\n\n", ";"]))
