@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from measureflow.errors import MeasureflowError, unknown
@@ -92,8 +93,9 @@ def _cause(error: Exception) -> str:
     """The reason without numpy's advice, which is about its own arguments."""
     if any(word in str(error) for word in ("pickle", "Object arrays", "magic string")):
         return "it is no array, or holds Python objects, which are never loaded"
-    said = str(error).splitlines() or [type(error).__name__]
-    return said[0].partition("; use `usecols`")[0]
+    if not isinstance(error, ValueError | OSError | EOFError | SafetensorError | zipfile.BadZipFile) or not str(error):
+        return f"its bytes are damaged ({type(error).__name__})"
+    return str(error).splitlines()[0].partition("; use `usecols`")[0]
 
 
 def _picked(found: dict[str, np.ndarray], key: str | None, where: str) -> np.ndarray:
