@@ -402,3 +402,188 @@ def test_a_clash_ends_the_command_line_without_a_traceback(
     code, out, errors = through_main(points, "plugins")
     assert (code, out) == (2, "")
     assert errors.startswith("error: flow 'still' is provided twice")
+
+
+# Which of them may load
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "blocked"),
+    [
+        ([], None, {}),
+        (["--no-plugins"], None, {"acme": "--no-plugins", "zeta": "--no-plugins"}),
+        (["--block", "acme"], None, {"acme": "--block"}),
+        (["--block", "Dist_Acme"], None, {"acme": "--block"}),
+        (["--block", "acme", "--block", "dist-zeta"], None, {"acme": "--block", "zeta": "--block"}),
+        ([], "", {"acme": "MEASUREFLOW_PLUGINS", "zeta": "MEASUREFLOW_PLUGINS"}),
+        ([], "zeta, builtin", {"acme": "MEASUREFLOW_PLUGINS"}),
+        (["--block", "zeta"], "zeta", {"acme": "MEASUREFLOW_PLUGINS", "zeta": "--block"}),
+    ],
+)
+def test_a_plugin_that_is_kept_out_is_not_even_imported(
+    through_main: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    variable: str | None,
+    blocked: dict[str, str],
+) -> None:
+    for name in ("acme", "zeta"):
+        (tmp_path / f"kept_{name}.py").write_text(f"open({str(tmp_path / name)!r}, 'w').close()\n1 / 0\n")
+        monkeypatch.delitem(sys.modules, f"kept_{name}", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if variable is not None:
+        monkeypatch.setenv("MEASUREFLOW_PLUGINS", variable)
+    monkeypatch.chdir(tmp_path)
+    Path("odd.toml").write_text(DECAYING)
+    points = [installed(f"dist-{name}", name, f"kept_{name}") for name in ("acme", "zeta")]
+    code, _, errors = through_main(points, *options, "check", "odd.toml")
+    assert code == 2
+    for name in ("acme", "zeta"):
+        assert (tmp_path / name).exists() is (name not in blocked)
+        assert (f"plugin {name} (dist-{name} 1.2) is blocked by {blocked.get(name)}" in errors) is (name in blocked)
+    assert os.environ.get("MEASUREFLOW_PLUGINS") == variable
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "message"),
+    [
+        (["--block", "acne"], None, "--block: unknown plugin 'acne'; known: acme, dist-acme (did you mean 'acme'?)"),
+        (["--block", "builtin"], None, "--block: unknown plugin 'builtin'; known: acme, dist-acme"),
+        ([], "acme,zeta", "MEASUREFLOW_PLUGINS: unknown plugin 'zeta'; known: acme, builtin"),
+    ],
+)
+def test_an_unknown_plugin_cannot_be_chosen(
+    provide: Callable[..., EntryPoint],
+    through_main: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    variable: str | None,
+    message: str,
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("MEASUREFLOW_PLUGINS", variable)
+    code, out, errors = through_main([provide("acme", components=lambda: [Still])], *options, "plugins")
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"error: {message}")
+
+
+def test_only_the_boxs_own_distribution_is_the_box(through_main: Callable[..., Any]) -> None:
+    false = installed("dist-false", "builtin", "no_such_module")
+    code, _, errors = through_main([false], "plugins")
+    assert (code, "two distributions claim the entry point 'builtin'" in errors) == (2, True)
+    code, out, errors = through_main([false], "--no-plugins", "plugins")
+    assert (code, "langevin" in out, errors) == (0, True, "")
+
+
+@pytest.mark.parametrize("options", [["--no-plugins"], ["--block", "acme"]])
+def test_what_is_kept_out_stays_out_of_the_processes_that_a_command_starts(
+    provide: Callable[..., EntryPoint], through_main: Callable[..., Any], options: list[str]
+) -> None:
+    @click.command()
+    def names() -> None:
+        click.echo(os.environ["MEASUREFLOW_PLUGINS"])
+
+    points = [provide("acme", components=lambda: [Still]), provide("zeta", add_commands=lambda cli: cli.add_command(names))]
+    code, out, errors = through_main(points, *options, "names")
+    if options == ["--no-plugins"]:
+        assert (code, "No such command 'names'" in errors) == (2, True)
+    else:
+        assert (code, out) == (0, "zeta\n")
+
+
+def test_a_sweep_of_a_blocked_plugins_kind_names_the_block(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "decaying.toml").write_text(DECAYING + "\n[sweep]\nseeds = 1\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "measureflow", "--block", "measureflow-decay", "sweep", "decaying.toml", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "unknown flow 'decay'" in done.stderr
+    assert "plugin decay (measureflow-decay 0.1.0) is blocked by --block" in done.stderr
+
+
+# A component that raises
+
+
+@final
+@attrs.frozen
+class Dividing(Step):
+    kind: ClassVar[str] = "dividing"
+    zero: int = 0
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        return mu.replace(log_mass=mu.log_mass / (1 // self.zero))
+
+
+@final
+@attrs.frozen
+class Misfitting(Step):
+    kind: ClassVar[str] = "misfitting"
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        potential(mu.points[:, :2], Need.VALUE)
+        return mu
+
+
+@pytest.fixture
+def failing(provide: Callable[..., EntryPoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """Two flows that raise, in a folder with an experiment that uses the first."""
+    monkeypatch.chdir(tmp_path)
+    Path("odd.toml").write_text(DECAYING.replace('{kind = "decay", rate = 2.0}', '"still", "dividing"'))
+    return [provide("acme", components=lambda: [Still, Dividing, Misfitting])]
+
+
+def test_a_component_that_raises_is_named_with_its_place(failing: list[EntryPoint], through_main: Callable[..., Any]) -> None:
+    code, _, errors = through_main(failing, "run", "odd.toml", "--out", "new", "--quiet")
+    assert code == 1
+    assert errors.startswith(
+        "error: flow 'dividing' of acme (dist-acme 1.2), at measures.gamma.flows.1, raised ZeroDivisionError: "
+        "integer division or modulo by zero (test_plugins.py, line "
+    )
+    assert errors.endswith("; `measureflow --traceback` before the command shows all of it\n")
+    assert errors.count("\n") == 1
+
+
+def test_a_component_that_makes_the_box_raise_is_named(failing: list[EntryPoint], through_main: Callable[..., Any]) -> None:
+    code, _, errors = through_main(
+        failing, "run", "odd.toml", "--out", "new", "--quiet", "--set", "measures.gamma.flows.1=misfitting"
+    )
+    assert code == 1
+    assert errors.startswith("error: flow 'misfitting' of acme (dist-acme 1.2), at measures.gamma.flows.1, raised ValueError: ")
+
+
+@pytest.mark.parametrize(("options", "variable"), [(["--traceback"], ""), ([], "1")])
+def test_the_traceback_is_shown_on_demand(
+    failing: list[EntryPoint], monkeypatch: pytest.MonkeyPatch, options: list[str], variable: str
+) -> None:
+    monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: [builtin(), *failing])
+    monkeypatch.setenv("MEASUREFLOW_TRACEBACK", variable)
+    with pytest.raises(ZeroDivisionError):
+        main([*options, "run", "odd.toml", "--out", "new", "--quiet"])
+
+
+def test_a_component_of_the_box_that_raises_is_named(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Langevin, "step", Dividing.step)
+    monkeypatch.setattr(Langevin, "zero", 0, raising=False)
+    said = shell("run", shell.write(), "--out", "new", "--quiet")
+    assert said.code == 1
+    assert said.err.startswith("error: flow 'langevin' of builtin (measureflow ")
+    assert "at measures.nu.flows.1, raised ZeroDivisionError" in said.err
+
+
+def test_a_command_of_a_plugin_that_raises_is_named(
+    failing: list[EntryPoint], through_main: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "plugin_milky.py").write_text(
+        "import click\nfrom measureflow.api import hookimpl\n"
+        "@click.command()\ndef fail():\n    raise RuntimeError('out of milk')\n"
+        "@hookimpl\ndef add_commands(cli):\n    cli.add_command(fail)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code, _, errors = through_main([installed("dist-milky", "milky", "plugin_milky")], "fail")
+    assert code == 1
+    assert errors.startswith(
+        "error: plugin milky (dist-milky 1.2) raised RuntimeError: out of milk (plugin_milky.py, line 5); `measureflow --traceback`"
+    )

@@ -5,15 +5,21 @@ import html
 import json
 import math
 import re
+import sys
 from html.parser import HTMLParser
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar, final
 
+import attrs
 import numpy as np
 import pytest
 import torch
 from small import TABLES, Shell
 
-from measureflow.api import Registry, from_tables
+import measureflow.plugins
+from measureflow.api import Metric, Registry, System, View, from_tables, hookimpl
 from measureflow_plugins.bibliography import USED, cited, entries
 from measureflow_plugins.reading.runs import read, read_all
 from measureflow_plugins.reading.snapshots import snapshots
@@ -89,6 +95,43 @@ def test_what_is_shown_is_escaped(shell: Shell) -> None:
     assert "img" not in Page(text).tags
     main = json.loads(Page(text).scripts["figures"])["main"]  # plotly would take tags in its texts for its own
     assert main["layout"]["annotations"][2]["text"] == f"<b>{html.escape(EVIL)}</b>"
+
+
+@final
+@attrs.frozen
+class Marked(Metric):
+    """A metric of a plugin, with the name that a plugin should not give it."""
+
+    kind: ClassVar[str] = "marked"
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (EVIL,)
+
+    def measure(self, system: System, view: View) -> dict[str, float]:
+        return {EVIL: 1.0 + system.step}
+
+
+def test_what_plugins_files_and_folders_are_called_is_escaped(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("plugin_marked")
+    module.components = hookimpl(lambda: [Marked])  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    points = [*entry_points(group="measureflow"), EntryPoint("marked", module.__name__, "measureflow")]
+    monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: points)
+    name = "<img src=x onerror='alert(1)' title=\"\">&amp;"
+    np.save(f"{name}.npy", np.eye(3))
+    data = {"kind": "file", "path": f"{name}.npy", "domain": "sphere"}
+    folders = [run(shell, f"{name}{i}", data=data, metrics=[{"kind": "marked"}]) for i in range(2)]
+    assert shell("report", *folders, "--out", "both.html").code == 0
+    text = Path("both.html").read_text()
+    page = Page(text)
+    assert "img" not in page.tags
+    assert EVIL not in text
+    assert name not in text
+    figures = json.loads(page.scripts["figures"])
+    assert [trace["name"] for trace in figures["main"]["data"]] == [html.escape(f"{name}{i}") for i in range(2)]
+    assert figures["main"]["layout"]["annotations"][0]["text"] == f"<b>{html.escape(EVIL)}</b>"
 
 
 def test_a_run_without_snapshots_says_how_to_get_them(shell: Shell) -> None:

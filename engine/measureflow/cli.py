@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 
 from measureflow import config, record
+from measureflow.choice import Choice
 from measureflow.errors import MeasureflowError
 from measureflow.events import read_events, told
 from measureflow.experiment import device_of, footprint, load
+from measureflow.faults import blamed
 from measureflow.log import read_metrics
 from measureflow.measure import System
-from measureflow.plugins import Registry
+from measureflow.plugins import Registry, installed
 from measureflow.plugins import load as load_plugins
 from measureflow.processes import LostError, joined, launched, restarted, speaks
 
@@ -30,7 +32,10 @@ SETTINGS = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="measureflow")
-def cli() -> None:
+@click.option("--no-plugins", is_flag=True, help="Load no plugin besides the box.")
+@click.option("--block", multiple=True, metavar="NAME", help="Do not load this plugin: an entry point or a distribution.")
+@click.option("--traceback", is_flag=True, envvar="MEASUREFLOW_TRACEBACK", help="Where a component fails, show the traceback.")
+def cli(**_: object) -> None:  # `main` reads these options: a plugin that adds commands is loaded before they are parsed
     """Simulates gradient flows of measures with particles."""
 
 
@@ -137,16 +142,33 @@ def _recorded(work: Callable[[record.Asked], System], folder: Path, quiet: bool)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend ends with exit code 2, a message and no traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = cli.make_context("measureflow", list(given), resilient_parsing=True).params
     try:
-        registry = load_plugins()
-        for name, why in registry.broken.items():
-            click.echo(f"warning: plugin {name} was not loaded: {why}", err=True)
-        group = copy.copy(cli)
-        group.commands = dict(cli.commands)
-        for name, why in registry.add_commands(group).items():
-            click.echo(f"warning: plugin {name}: {why}", err=True)
-        group.main(arguments, prog_name="measureflow", obj=registry)
+        choice = Choice.given(options["block"], options["no_plugins"])
+        with choice.handed_on(installed()):
+            _called(given, load_plugins(choice=choice), options["traceback"])
     except MeasureflowError as error:
         if speaks():
             click.echo(f"error: {error}", err=True)
         sys.exit(2)
+
+
+def _called(arguments: list[str], registry: Registry, traceback: bool) -> None:
+    """Does what the arguments say; a failure in a component ends with exit code 1 and the component's name."""
+    for name, why in registry.broken.items():
+        click.echo(f"warning: plugin {name} was not loaded: {why}", err=True)
+    group = copy.copy(cli)
+    group.commands = dict(cli.commands)
+    for name, why in registry.add_commands(group).items():
+        click.echo(f"warning: plugin {name}: {why}", err=True)
+    try:
+        group.main(arguments, prog_name="measureflow", obj=registry)
+    except MeasureflowError:
+        raise
+    except Exception as error:
+        who = None if traceback else blamed(error, registry)
+        if who is None:
+            raise
+        click.echo(f"error: {who}; `measureflow --traceback` before the command shows all of it", err=True)
+        sys.exit(1)

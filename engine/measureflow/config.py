@@ -22,19 +22,32 @@ from measureflow.schedule import Constant, Schedule
 
 T = TypeVar("T")
 Raw = dict[str, Any]
+DEEPEST = 64  # tables and lists within one another
 SCALARS: Mapping[Any, str] = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 def read(path: Path) -> Raw:
     """The tables of a TOML file; raises ConfigError where it is missing or malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), ["no such file; docs/examples has files to start from"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [f"cannot be read: {error}"]) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), [f"not TOML: {error}"]) from None
+
+
+def _parsed(text: str) -> Raw:
+    """TOML whose tables and lists are not nested without bound; raises ValueError or RecursionError."""
+    raw: Raw = tomllib.loads(text)
+    level: list[Any] = [raw]
+    for _ in range(DEEPEST):
+        level = [inner for node in level for inner in (node.values() if isinstance(node, Mapping) else node)]
+        level = [inner for inner in level if isinstance(inner, Mapping | list)]
+    if level:
+        raise ValueError(f"tables and lists are nested more than {DEEPEST} deep")
+    return raw
 
 
 def override(raw: Raw, setting: str) -> Raw:
@@ -43,8 +56,8 @@ def override(raw: Raw, setting: str) -> Raw:
     if not equals or not path.strip():
         raise ConfigError("--set", [f"{setting!r}: write path=value, as in measures.gamma.flows.0.rate=5"])
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = _parsed(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
         value = text.strip()
     try:
         return change(raw, path.strip(), value)
@@ -55,6 +68,8 @@ def override(raw: Raw, setting: str) -> Raw:
 def change(raw: Raw, path: str, value: Any) -> Raw:
     """`raw` with the value at a dotted path changed; raises MeasureflowError where the path leads nowhere."""
     keys = path.split(".")
+    if len(keys) > DEEPEST:
+        raise MeasureflowError(f"the path has {len(keys)} keys, and {DEEPEST} are the most")
     if not all(keys):
         raise MeasureflowError(f"{path!r} is no path: keys are joined by single dots, as in measures.gamma.flows.0.rate")
     changed: Raw = _changed(raw, keys, value)

@@ -14,7 +14,13 @@ Event = Mapping[str, Any]
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """What happened in a run beside its metrics: halvings and warnings; raises MeasureflowError where a line is damaged."""
-    return read_rows(folder / EVENTS)
+    return read_rows(folder / EVENTS, _known)
+
+
+def _known(event: dict[str, Any]) -> bool:
+    """Whether it is an event that `told` has words for."""
+    numbers = (event[name] for name in (("factor", "h") if event["what"] == "halve-step" else ()))
+    return event["what"] in ("halve-step", "warning") and type(event["why"]) is str and all(type(x) is float for x in numbers)
 
 
 def rewind(folder: Path, step: int) -> None:

@@ -174,6 +174,10 @@ def _unavailable(e: Experiment) -> Iterator[str]:
         yield str(error)
         return
     yield from _loose_ends(e, sizes)
+    try:
+        spaces(e)
+    except MeasureflowError as error:
+        yield f"coupling ({e.coupling.kind}): {error}"
     for name in e.measures:
         try:
             _atoms(name, e, sizes)

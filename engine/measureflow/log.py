@@ -1,10 +1,11 @@
 """The metrics of a run, on the record: metrics.jsonl."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import attrs
 
@@ -43,4 +44,10 @@ class Log(Observer):
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of metrics.jsonl, a torn last line left out; raises MeasureflowError where another line is damaged."""
-    return read_rows(folder / METRICS)
+    return read_rows(folder / METRICS, _numbers)
+
+
+def _numbers(row: dict[str, Any]) -> bool:
+    """Whether a row is numbers by name, among them the seconds since the start; raises OverflowError beyond the floats."""
+    numbers = [float(value) for value in row.values() if type(value) in (int, float)]
+    return len(numbers) == len(row) and math.isfinite(row["seconds"])

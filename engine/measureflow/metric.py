@@ -8,6 +8,7 @@ import attrs
 from torch import Tensor
 
 from measureflow.coupling import Coupling
+from measureflow.errors import MeasureflowError
 from measureflow.measure import System
 from measureflow.noise import Noise
 from measureflow.reduce import Reducer
@@ -26,9 +27,11 @@ class View:
 
     @property
     def planted(self) -> Truth:
-        """The truth; raises TypeError where the data have no teacher."""
+        """The truth; raises MeasureflowError where the data have no teacher whose law is known."""
         if self.truth is None:
-            raise TypeError("this experiment's data have no teacher")
+            raise MeasureflowError(
+                "metrics: one compares with the law of a planted teacher, which data.kind = 'teacher' has; remove it"
+            )
         return self.truth
 
 

@@ -13,6 +13,7 @@ import attrs
 import click
 import pluggy
 
+from measureflow.choice import Choice, side
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling
 from measureflow.domain import Domain
@@ -55,7 +56,7 @@ class Hooks:
 @final
 @attrs.frozen(eq=False)
 class Registry:
-    """Every component by family and kind, where each came from, and the plugins that could not be loaded.
+    """Every component by family and kind, where each came from, and the plugins that could not or may not be loaded.
 
     A plugin's side, which messages name it by, is `entry point (distribution version)`; `sides` has it by entry point.
     """
@@ -65,45 +66,47 @@ class Registry:
     components: Mapping[tuple[str, str], type]
     origins: Mapping[tuple[str, str], str]
     broken: Mapping[str, str]
+    blocked: Mapping[str, str]
 
     def kinds(self, family: str) -> list[str]:
         """The kinds known in a family, sorted."""
         return sorted(kind for known, kind in self.components if known == family)
 
     def get(self, family: str, kind: object) -> type:
-        """The class of that kind; raises KeyError with the kinds that exist and the plugins that failed."""
+        """The class of that kind; raises KeyError with the kinds that exist and the plugins that failed or are blocked."""
         found = self.components.get((family, kind)) if isinstance(kind, str) else None
         if found is None:
             failed = "".join(f"; plugin {name} failed to load ({why})" for name, why in self.broken.items())
-            raise KeyError(unknown(family, kind, self.kinds(family)) + failed)
+            barred = "".join(f"; plugin {name} is blocked by {bar}" for name, bar in self.blocked.items())
+            raise KeyError(unknown(family, kind, self.kinds(family)) + failed + barred)
         return found
 
     def pick_reducer(self, request: Request) -> Local:
         """The first reducer a plugin picks for the request, or the chunked one; raises PluginError where a hook fails."""
-        for side, implementation in self._asked("pick_reducer"):
-            with _blamed(f"{side}: ", "pick_reducer"):
+        for name, implementation in self._asked("pick_reducer"):
+            with _blamed(f"{name}: ", "pick_reducer"):
                 picked = implementation.function(*(request for _ in implementation.argnames))
             if isinstance(picked, Local):
                 return picked
             if picked is not None:
-                raise PluginError(f"{side}: its hook 'pick_reducer' gave {picked!r}, which is neither a Local reducer nor None")
+                raise PluginError(f"{name}: its hook 'pick_reducer' gave {picked!r}, which is neither a Local reducer nor None")
         return Chunked()
 
     def add_commands(self, cli: click.Group) -> dict[str, str]:
         """Lets plugins add commands; returns the sides that failed, and why. Raises PluginError where a command is replaced."""
         owners = dict.fromkeys(cli.commands, "measureflow")
         failed = {}
-        for side, implementation in self._asked("add_commands"):
+        for asked, implementation in self._asked("add_commands"):
             before = dict(cli.commands)
             try:
                 with _blamed("", "add_commands"):
                     implementation.function(*(cli for _ in implementation.argnames))
             except PluginError as error:
-                failed[side] = str(error)
+                failed[asked] = str(error)
             for name, command in cli.commands.items():
                 if before.get(name, command) is not command:
-                    raise PluginError(f"command {name!r} is provided twice: by {owners[name]} and by {side}; uninstall one")
-                owners.setdefault(name, side)
+                    raise PluginError(f"command {name!r} is provided twice: by {owners[name]} and by {asked}; uninstall one")
+                owners.setdefault(name, asked)
         return failed
 
     def commands(self) -> set[str]:
@@ -118,59 +121,71 @@ class Registry:
             yield self.sides[implementation.plugin_name], implementation
 
 
-def load(points: Iterable[EntryPoint] | None = None) -> Registry:
-    """Imports every installed plugin and collects what it provides; raises PluginError where two sides clash."""
+def installed() -> Iterable[EntryPoint]:
+    """The entry points of every installed plugin."""
+    return entry_points(group=GROUP)
+
+
+def load(points: Iterable[EntryPoint] | None = None, choice: Choice | None = None) -> Registry:
+    """Imports the plugins of these entry points and collects what they provide; raises PluginError where two sides clash.
+
+    None means every installed one that `choice` allows, by default what the environment variable MEASUREFLOW_PLUGINS says.
+    """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
-    sides, broken = _register(manager, entry_points(group=GROUP) if points is None else points)
+    allowed, blocked = (points, {}) if points is not None else (choice or Choice.given()).sifted(installed())
+    sides, broken = _register(manager, allowed)
     components: dict[tuple[str, str], type] = {}
     origins: dict[tuple[str, str], str] = {}
     for implementation in manager.hook.components.get_hookimpls():
-        side = sides[implementation.plugin_name]
+        origin = sides[implementation.plugin_name]
         try:
             with _blamed("", "components"):
                 provided: list[Any] = list(cast("Iterable[Any]", implementation.function()))
         except PluginError as error:
-            broken[side] = str(error)
+            broken[origin] = str(error)
             continue
         for cls in provided:
-            key = _checked(cls, side)
+            key = _checked(cls, origin)
             if key in components:
                 raise PluginError(
-                    f"{key[0]} {key[1]!r} is provided twice: by {origins[key]} and by {side}; uninstall one or rename its kind"
+                    f"{key[0]} {key[1]!r} is provided twice: by {origins[key]} and by {origin}; uninstall one or rename its kind"
                 )
-            components[key], origins[key] = cls, side
-    return Registry(manager, sides, components, origins, broken)
+            components[key], origins[key] = cls, origin
+    return Registry(manager, sides, components, origins, broken, blocked)
 
 
 def _register(manager: pluggy.PluginManager, points: Iterable[EntryPoint]) -> tuple[dict[str, str], dict[str, str]]:
     """Registers each entry point under its name; returns the side of each, and why some failed."""
     sides: dict[str, str] = {}
     broken: dict[str, str] = {}
-    for point in sorted(points, key=lambda point: (point.name != "builtin", point.name)):
-        side = f"{point.name} ({point.dist.name} {point.dist.version})" if point.dist else point.name
+    ordered = sorted(points, key=lambda point: (point.name != "builtin", point.name))
+    for point in ordered:  # before any of them is imported
+        name = side(point)
         if point.name in sides:
             raise PluginError(
-                f"two distributions claim the entry point {point.name!r}: {sides[point.name]} and {side}; uninstall one"
+                f"two distributions claim the entry point {point.name!r}: {sides[point.name]} and {name}; uninstall one"
             )
-        sides[point.name] = side
+        sides[point.name] = name
+    for point in ordered:
+        name = sides[point.name]
         try:
             plugin = point.load()
         except (Exception, SystemExit) as error:
-            broken[side] = f"{type(error).__name__}: {error}"
+            broken[name] = f"{type(error).__name__}: {error}"
             continue
         if (known := manager.get_name(plugin)) is not None:
-            raise PluginError(f"{side} is the same plugin as {sides[known]} ({point.value}); one entry point is enough")
+            raise PluginError(f"{name} is the same plugin as {sides[known]} ({point.value}); one entry point is enough")
         try:
             manager.register(plugin, name=point.name)
         except pluggy.PluginValidationError as error:
-            raise PluginError(f"{side}: {error}") from error
+            raise PluginError(f"{name}: {error}") from error
         callers = manager.get_hookcallers(plugin) or []
         for caller in callers:
             if not caller.has_spec():
-                raise PluginError(f"{side} implements {unknown('hook', caller.name, _hooks())} ({point.value})")
+                raise PluginError(f"{name} implements {unknown('hook', caller.name, _hooks())} ({point.value})")
         if not callers:
-            broken[side] = f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.plugins.hookimpl missing?"
+            broken[name] = f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.plugins.hookimpl missing?"
     return sides, broken
 
 

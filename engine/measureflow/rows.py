@@ -3,12 +3,15 @@
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from measureflow.errors import MeasureflowError
 from measureflow.files import write, writing
+
+LAST = 2**63  # steps fit into an int64
+Row = dict[str, Any]
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
@@ -25,22 +28,28 @@ def put(file: io.FileIO, row: Mapping[str, Any]) -> None:
         content = content[file.write(content) :]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file that may be missing, a torn last one left out; raises MeasureflowError where another is damaged."""
-    rows = []
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(_row(json.loads(line)))
-        except ValueError:
-            raise MeasureflowError(f"{path}: line {number} is damaged; remove it to go on") from None
-    return rows
+def read_rows(path: Path, sound: Callable[[Row], bool]) -> list[Row]:
+    """The lines of a file that may be missing, a torn last one left out; each has a `step` and is `sound`.
+
+    Raises MeasureflowError where a line is damaged or the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MeasureflowError(f"{path}: cannot be read ({error})") from None
+    return [_row(line, sound, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _row(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict) or "step" not in found:
-        raise ValueError(found)
-    return found
+def _row(line: bytes, sound: Callable[[Row], bool], where: str) -> Row:
+    try:
+        row = json.loads(line)
+        if type(row["step"]) is int and 0 <= row["step"] < LAST and sound(row):
+            return dict(row)
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
+        pass
+    raise MeasureflowError(f"{where} is damaged; remove it to go on")
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

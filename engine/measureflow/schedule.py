@@ -7,6 +7,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 LARGEST = 1e18  # of a rate or a step size: their product must fit in float32
+MANY = 10**6  # of what a step or a metric takes one after another, or holds beside the measures
 
 
 class Schedule(ABC):

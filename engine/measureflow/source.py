@@ -54,6 +54,13 @@ class World:
     measures: Mapping[str, Particles]
     truth: Truth | None = None
 
+    @property
+    def data(self) -> Particles:
+        """The measure "data"; raises MeasureflowError, as an init does, where the source brings none."""
+        if "data" not in self.measures:
+            raise MeasureflowError("kind: it starts from the data, and there are none; start it from 'uniform' or 'file'")
+        return self.measures["data"]
+
 
 class Source(ABC):
     """Where the data come from.

@@ -6,7 +6,7 @@ import attrs
 
 from measureflow.domain import Space
 from measureflow.feature import DotProduct, Lift, Symbolic
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 from measureflow_plugins.features.waves import Waves
 
 
@@ -20,8 +20,8 @@ class Fourier(DotProduct):
     """
 
     kind: ClassVar[str] = "fourier"
-    waves: int = attrs.field(default=8, validator=within(1))
-    highest: int = attrs.field(default=2, validator=within(1))
+    waves: int = attrs.field(default=8, validator=within(1, MANY))
+    highest: int = attrs.field(default=2, validator=within(1, MANY))
     seed: int = attrs.field(default=0, validator=within(0, 2**31))
     degree: ClassVar[int] = 1
     orders: ClassVar[int] = 1

@@ -16,9 +16,11 @@ from measureflow.schedule import within
 
 POINTS, MASS = "average.points", "average.mass"
 
+MOST = 1024  # slots, each of which takes as much memory as the measure
+
 
 def _even(_instance: object, attribute: Any, value: int) -> None:
-    within(2)(_instance, attribute, value)
+    within(2, MOST)(_instance, attribute, value)
     if value % 2:
         raise ValueError(f"slots = {value}: must be even, since full slots are merged in pairs")
 

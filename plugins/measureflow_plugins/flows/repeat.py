@@ -10,7 +10,7 @@ from measureflow.coupling import Potential
 from measureflow.flow import Context, Flow
 from measureflow.measure import Particles
 from measureflow.noise import Noise
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 
 
 @final
@@ -26,7 +26,7 @@ class Repeat(Flow):
     kind: ClassVar[str] = "repeat"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
-    times: int = attrs.field(validator=within(1))
+    times: int = attrs.field(validator=within(1, MANY))
     flow: Flow
 
     @property

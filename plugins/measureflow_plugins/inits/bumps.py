@@ -43,7 +43,7 @@ class Bumps(Init):
         return sum(width.atoms(sizes.get("data", 0)) for width in self.widths)
 
     def measure(self, space: Space, world: World, setting: Setting) -> Particles:
-        data = world.measures["data"]
+        data = world.data
         if data.dim != space.dim:
             raise MeasureflowError(f"kind: bumps sit on the data (d = {data.dim}), this measure lives in d = {space.dim}")
         directions = [_directions(width, data, str(i), setting) for i, width in enumerate(self.widths)]

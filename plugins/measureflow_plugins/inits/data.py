@@ -30,4 +30,4 @@ class FromData(Init):
                 f"kind = 'data': the data live on {kind} with d = {d}, this measure on {mine} with d = {dim}; "
                 "start it from 'uniform' or 'file'"
             )
-        return Particles.uniform(world.measures["data"].points.repeat(self.copies, 1), space.domain)
+        return Particles.uniform(world.data.points.repeat(self.copies, 1), space.domain)

@@ -46,7 +46,7 @@ class KernelExponentialFamily(Init):
             raise MeasureflowError(
                 f"feature: {self.feature.kind} does not put its atoms among the data; a kernel such as gaussian does"
             )
-        data = world.measures["data"]
+        data = world.data
         x = Particles.uniform(data.points.double(), data.domain)
         order = setting.noise.uniform_rows(range(x.size), data.points, "nystrom").argsort()[: self.size]
         try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from measureflow.measure import Need, Particles, System
 from measureflow.metric import Metric, View
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 from measureflow_plugins.metrics.ascent import highest
 from measureflow_plugins.metrics.gibbs import Law, Rule, gibbs
 from measureflow_plugins.metrics.kernel_stein import residual
@@ -41,12 +41,12 @@ class Gap(Metric):
     data: str = "data"
     beta: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
     gibbs: Rule = attrs.field(factory=Rule)
-    starts: int = attrs.field(default=256, validator=within(0))
-    climbers: int = attrs.field(default=32, validator=within(1))
-    ascent: int = attrs.field(default=40, validator=within(0))
+    starts: int = attrs.field(default=256, validator=within(0, MANY))
+    climbers: int = attrs.field(default=32, validator=within(1, MANY))
+    ascent: int = attrs.field(default=40, validator=within(0, MANY))
     length: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
     at_most: int = attrs.field(default=4096, validator=within(2))
-    coordinates: int = attrs.field(default=3, validator=within(0))
+    coordinates: int = attrs.field(default=3, validator=within(0, MANY))
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from measureflow.coupling import Potential
 from measureflow.measure import Need, Particles
 from measureflow.noise import Noise
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 from measureflow_plugins.metrics.annealing import Bridge, anneal
 from measureflow_plugins.metrics.quadrature import has_quadrature, quadrature
 
@@ -22,9 +22,9 @@ class Rule:
     """How a Gibbs law is integrated: `nodes` on a great circle of S^1 or S^2 (nodes^2 / 2 points there); elsewhere annealed
     importance sampling with `chains` independent chains along `temperatures` equal steps of the inverse temperature."""
 
-    nodes: int = attrs.field(default=512, validator=within(8))
-    chains: int = attrs.field(default=2048, validator=within(8))
-    temperatures: int = attrs.field(default=256, validator=within(1))
+    nodes: int = attrs.field(default=512, validator=within(8, MANY))
+    chains: int = attrs.field(default=2048, validator=within(8, MANY))
+    temperatures: int = attrs.field(default=256, validator=within(1, MANY))
 
 
 @final

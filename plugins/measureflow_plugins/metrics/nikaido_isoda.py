@@ -11,7 +11,7 @@ from measureflow.coupling import Potential
 from measureflow.measure import Need, Particles, System
 from measureflow.metric import Metric, View
 from measureflow.noise import Noise
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 from measureflow_plugins.flows.average import time_average
 
 FIRST = 0.1  # length of the first trial move, halved where it does not help and doubled where it does
@@ -29,9 +29,9 @@ class NikaidoIsoda(Metric):
 
     kind: ClassVar[str] = "nikaido-isoda"
     average: bool = False
-    grid: int = attrs.field(default=1000, validator=within(1))
-    starts: int = attrs.field(default=16, validator=within(1))
-    ascent: int = attrs.field(default=30, validator=within(0))
+    grid: int = attrs.field(default=1000, validator=within(1, MANY))
+    starts: int = attrs.field(default=16, validator=within(1, MANY))
+    ascent: int = attrs.field(default=30, validator=within(0, MANY))
     players: tuple[str, ...] = ("mu", "nu")
 
     @property

@@ -64,8 +64,8 @@ def read(folder: Path, registry: Registry) -> Run:
     experiment = recorded(folder, registry)
     path = folder / "environment.json"
     try:
-        environment = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        environment = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         raise MeasureflowError(f"{path}: missing or damaged; every run writes one at its start") from None
     return Run(folder, experiment, tuple(read_metrics(folder)), environment, tuple(read_events(folder)))
 

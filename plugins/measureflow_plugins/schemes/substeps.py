@@ -8,7 +8,7 @@ from torch import Tensor
 
 from measureflow.flow import Flow, Resting
 from measureflow.measure import Particles, System
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 from measureflow.scheme import Game, Scheme
 from measureflow_plugins.schemes.sequential import Sequential
 
@@ -25,7 +25,7 @@ class Substeps(Scheme):
 
     kind: ClassVar[str] = "substeps"
     of: Scheme = attrs.field(factory=Sequential)
-    parts: int = attrs.field(default=2, validator=within(1))
+    parts: int = attrs.field(default=2, validator=within(1, MANY))
 
     @property
     def in_place(self) -> bool:  # type: ignore[override]

@@ -1,6 +1,10 @@
 """Arrays from files: .npy, .npz, .csv and .safetensors, opened for reading only."""
 
+import itertools
+import math
+import zipfile
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from safetensors import SafetensorError
@@ -8,6 +12,7 @@ from safetensors.numpy import load_file
 
 from measureflow.errors import MeasureflowError, unknown
 
+DEFLATED = 1032  # bytes that one compressed byte can stand for, at most
 KNOWN = (".npy", ".npz", ".csv", ".safetensors")
 
 
@@ -24,7 +29,7 @@ def read_array(
         found = _read(path, header)
     except FileNotFoundError:
         raise MeasureflowError(f"{where}: no such file: {path} (paths are taken from the folder you run in)") from None
-    except (OSError, ValueError, SafetensorError, EOFError) as error:
+    except Exception as error:  # whatever a parser raises on bytes of another kind
         raise MeasureflowError(f"{where}: {path} cannot be read as {path.suffix}: {_cause(error)}") from None
     array = _picked(found, key, f"{where}: {path}")
     if array.dtype.kind not in "biuf":
@@ -43,26 +48,53 @@ def read_array(
 
 def _read(path: Path, header: int) -> dict[str, np.ndarray]:
     if path.suffix == ".csv":
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.strip() and not line.lstrip().startswith("#")][header:]
-        if not kept:
-            return {"": np.empty((0, 0))}
+        return {"": _csv(path, header)}
+    if path.suffix == ".safetensors":
+        return dict(load_file(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return {part.filename.removesuffix(".npy"): _member(archive, part) for part in archive.infolist()}
+    with path.open("rb") as file:
+        return {"": _npy(file, path.stat().st_size)}
+
+
+def _csv(path: Path, header: int) -> np.ndarray:
+    with path.open(encoding="utf-8") as file:
+        rows = itertools.islice((line for line in file if line.strip() and not line.lstrip().startswith("#")), header, None)
+        first = next(rows, None)
+        if first is None:
+            return np.empty((0, 0))
         try:
-            return {"": np.loadtxt(kept, delimiter=",", ndmin=2)}
+            return np.loadtxt(itertools.chain([first], rows), delimiter=",", ndmin=2)
         except ValueError as error:
             if "could not convert" in str(error):
                 raise ValueError(f"{error}; header = {header + 1} skips a line of names") from None
             raise
-    if path.suffix == ".safetensors":
-        return dict(load_file(path))
-    loaded = np.load(path, allow_pickle=False)
-    return {"": loaded} if path.suffix == ".npy" else {name: loaded[name] for name in loaded.files}
+
+
+def _member(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(part) as file:
+        return _npy(file, min(part.file_size, DEFLATED * part.compress_size))
+
+
+def _npy(file: IO[bytes], size: int) -> np.ndarray:
+    """An array of an .npy file of `size` bytes, whose header is held against it before memory is taken."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or (claimed > size and not dtype.hasobject):
+        raise ValueError(f"its header says {shape} of {dtype}, {claimed:,} bytes, and the file has {size:,}")
+    file.seek(0)
+    return cast("np.ndarray", np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _cause(error: Exception) -> str:
     """The reason without numpy's advice, which is about its own arguments."""
-    if "pickle" in str(error):
+    if any(word in str(error) for word in ("pickle", "Object arrays", "magic string")):
         return "it is no array, or holds Python objects, which are never loaded"
+    if not isinstance(error, ValueError | OSError | EOFError | SafetensorError | zipfile.BadZipFile) or not str(error):
+        return f"its bytes are damaged ({type(error).__name__})"
     return str(error).splitlines()[0].partition("; use `usecols`")[0]
 
 
