@@ -31,11 +31,13 @@ def projection(domain: Domain, trial: Trial) -> Found:
 
 @promise("project the vectors orthogonally on the tangent space at each point")
 def tangency(domain: Domain, trial: Trial) -> Found:
-    """tangent is an orthogonal projection."""
+    """tangent is the orthogonal projection on the directions in which geodesics leave."""
     p, t = _tried(domain, trial.space.dim)
     v, w = normals(SIZE, trial.space.dim, seed=1), normals(SIZE, trial.space.dim, seed=3)
     yield close("tangent is a projection", domain.tangent(p, t), t)
     yield close("tangent is orthogonal", (domain.tangent(p, w) * v).sum(1), (w * t).sum(1))
+    velocity = (domain.exp(p, STEP * t) - domain.exp(p, -STEP * t)) / (2 * STEP)
+    yield close("geodesics leave along tangent vectors", velocity, t, DIFFERENCE)
 
 
 @promise("exp must end on the domain, and log must be its inverse for short vectors")

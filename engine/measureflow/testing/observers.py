@@ -25,7 +25,7 @@ def _stage(trial: Trial) -> Iterator[Stage]:
 
 
 def _systems(trial: Trial) -> list[System]:
-    system = trial.here[0].system
+    _, system = trial.here()
     return [System(system.measures, step, 0.01 * step) for step in range(3)]
 
 

@@ -64,7 +64,7 @@ def _largest(gaps: list[Gap]) -> list[str]:
     if not bounded:
         return []
     most = max(bounded, key=lambda gap: gap.off / gap.allowed)
-    return [f"off by at most {most.off:.2g} of {most.allowed:.2g}"]
+    return [f"off by at most {max(most.off, 0.0):.2g} of {most.allowed:.2g}"]
 
 
 def close(what: str, got: Tensor, wanted: Tensor | float, tolerance: float = TOLERANCE) -> Gap:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import attrs
 import torch
 
+from measureflow.errors import MeasureflowError
 from measureflow.experiment import spaces
 from measureflow.measure import Particles
 from measureflow.noise import Keyed
@@ -87,11 +88,15 @@ SOURCE: tuple[Promise, ...] = (sizes_are_those_yielded, on_its_space, dtype_obey
 
 
 def _started(init: Init, trial: Trial, made: Setting) -> tuple[str, Particles]:
-    """The first measure of the trial's experiment that the init can start, as it starts it, all in one dtype."""
-    e = trial.experiment
-    homes, world = spaces(e), e.data.world(attrs.evolve(made, noise=Keyed(5)))
-    name = next((name for name, home in homes.items() if home == world.space), next(iter(homes)))
-    return name, init.measure(homes[name], world, made)
+    """The first measure of the trial's experiment whose space the init does not refuse, as it starts it."""
+    e, refused = trial.experiment, MeasureflowError("the trial's experiment has no measures")
+    world = e.data.world(attrs.evolve(made, noise=Keyed(5)))
+    for name, home in spaces(e).items():
+        try:
+            return name, init.measure(home, world, made)
+        except MeasureflowError as error:
+            refused = error
+    raise refused
 
 
 @promise("atoms(sizes) is the size of what measure returns")

@@ -49,6 +49,9 @@ class Quadratic(Potential):
         value = 0.5 * (inner * at).sum(1) + at @ self.b + self.c
         return Field(value if Need.VALUE in need else None, inner + self.b if Need.GRAD in need else None)
 
+    def reads(self, mu: Particles) -> bool:
+        return False
+
 
 def quadratic(d: int) -> Quadratic:
     """A fixed quadratic potential on R^d."""
@@ -97,6 +100,17 @@ def stepped(
 def copied(system: System) -> dict[str, Tensor]:
     """Every tensor of a system by name, in memory of its own."""
     return {f"{name}.{part}": tensor.clone() for name, mu in system.measures.items() for part, tensor in mu.tensors.items()}
+
+
+def twin(system: System) -> System:
+    """The same system in memory of its own, equal masses still stored once."""
+    return System({name: _twin(mu) for name, mu in system.measures.items()}, system.step, system.time)
+
+
+def _twin(mu: Particles) -> Particles:
+    once = {name: t[:1].clone().expand(t.shape) if t.stride(0) == 0 else t.clone() for name, t in mu.tensors.items()}
+    marks = {name: once[f"marks.{name}"] for name in mu.marks}
+    return Particles(once["points"], once["sign"], once["log_mass"], mu.domain, marks, mu.offset, mu.whole)
 
 
 def reordered(mu: Particles, order: Tensor) -> Particles:

@@ -12,6 +12,7 @@ from measureflow.feature import Feature
 from measureflow.measure import System
 from measureflow.plugins import Registry
 from measureflow.simulate import advance
+from measureflow.testing.systems import twin
 
 Kept = Literal["masses", "mass", "tv"]
 SMALL: Mapping[str, Any] = {
@@ -44,7 +45,7 @@ class Trial:
     - `tv`: a bound on the total variation after a step of a flow;
     - `order`: the weak order of a flow in the step size, tried on a linear force;
     - `feature`: the feature that a reducer is tried with; `sizes`: the numbers (n, m) of points and atoms of sums;
-    - `keops`: also evaluate a feature by KeOps, which compiles for seconds the first time.
+    - `keops`: also evaluate features and couplings by KeOps, and try KeOps itself, which compiles for seconds the first time.
     """
 
     registry: Registry
@@ -67,8 +68,11 @@ class Trial:
         """The experiment with some fields changed, ready to run."""
         return build(attrs.evolve(self.experiment, **changes), self.registry, "trial")
 
-    @functools.cached_property
     def here(self) -> tuple[Built, System]:
-        """The experiment as it is, and its system after two steps."""
+        """The experiment as it is, and its system after two steps, in memory of its own."""
+        return self._here[0], twin(self._here[1])
+
+    @functools.cached_property
+    def _here(self) -> tuple[Built, System]:
         built = self.built()
         return built, advance(built.simulation, advance(built.simulation, built.system))
