@@ -54,15 +54,15 @@ class Example:
             options["tables"] = self.how["in"]
         with contextlib.chdir(self.folder):
             component = self.component(registry)
-            return check(component, _space(self.how.get("on"), registry), registry=registry, keops=keops, **options)
+            return check(component, self.space(registry), registry=registry, keops=keops, **options)
 
-
-def _space(on: Any, registry: Registry) -> Space | None:
-    """The space that `_on` names."""
-    if on is None:
-        return None
-    table = on if isinstance(on, Mapping) else USUAL.get(on, {"domain": on, "dim": 3})
-    return config.structure(dict(table), Space, registry, "_on")
+    def space(self, registry: Registry) -> Space | None:
+        """The space that `_on` names; None where there is no such key. Raises ConfigError."""
+        on = self.how.get("on")
+        if on is None:
+            return None
+        table = on if isinstance(on, Mapping) else USUAL.get(on, {"domain": on, "dim": 3})
+        return config.structure(dict(table), Space, registry, f"{self}: _on")
 
 
 def read(path: Path) -> list[Example]:
