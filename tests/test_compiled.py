@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 import torch
-from test_contract import SPACES, built, cases
+from test_contract import EXAMPLES
 from torch import Tensor
 
 from measureflow.chunked import Chunked
@@ -21,6 +21,7 @@ from measureflow.measure import Field, Need
 from measureflow.plugins import Registry
 from measureflow.reduce import Request, request
 from measureflow.testing import normals
+from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.mlp import Mlp
 from measureflow_plugins.features.relu import Relu
@@ -30,7 +31,7 @@ from measureflow_plugins.reducers.compiled import MANY, Compiled
 from measureflow_plugins.reducers.lanes import BLOCK
 
 pytest.importorskip("numba", reason="numba is not installed: pip install measureflow[compiled]")
-FORMULAS = [case.values[0] for case in cases("feature") if case.values[0]["kind"] not in ("mlp", "autograd-laplacian")]
+FORMULAS = [each for each in EXAMPLES if each.family == "feature" and each.own["kind"] not in ("mlp", "autograd-laplacian")]
 TALL, WIDE = (Relu(power=2), 3000, 64), (Gaussian(), 64, 20_000)  # blocks of outputs, blocks of inputs; compiled once for all
 CPU = torch.device("cpu")
 
@@ -55,10 +56,10 @@ def points(n: int, m: int, d: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     return normals(n, d), normals(m, d, seed=1), normals(m, seed=2)
 
 
-@pytest.mark.parametrize("number", range(len(FORMULAS)), ids=lambda number: "-".join(map(str, FORMULAS[number].values())))
+@pytest.mark.parametrize("number", range(len(FORMULAS)), ids=lambda number: str(FORMULAS[number]))
 def test_every_formula_in_the_box_is_compiled_and_right(registry: Registry, number: int) -> None:
     """Every other one by blocks of inputs, for each takes a second or two to compile."""
-    phi, space = built(registry, "feature", FORMULAS[number]), SPACES[FORMULAS[number].get("_on", "sphere")]
+    phi, space = FORMULAS[number].component(registry), FORMULAS[number].space(registry) or Space(Sphere(), 4)
     theta = phi.parameter_space(space)
     n, m = [(70, 9), (9, 70)][number % 2]
     X = phi.lifts[0].forward(space.domain.sample(normals(n, space.dim)))

@@ -11,8 +11,7 @@ from measureflow.api import Keyed, MeasureflowError, Need, Particles, Setting, S
 from measureflow.chunked import Chunked
 from measureflow.flow import marked
 from measureflow.scheme import Game
-from measureflow.testing import Quadratic, normals, quadratic, stepped
-from measureflow.testing import _Alone as Alone
+from measureflow.testing import Alone, Quadratic, normals, quadratic, stepped
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.von_mises_fisher import VonMisesFisher

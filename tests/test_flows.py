@@ -14,8 +14,7 @@ from measureflow.flow import Flow, marked
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.scheme import Game
-from measureflow.testing import Quadratic, normals, stepped
-from measureflow.testing import _Alone as Alone
+from measureflow.testing import Alone, Quadratic, normals, stepped
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.flows.fisher_rao import FisherRao

@@ -23,8 +23,7 @@ from measureflow.observe import measured
 from measureflow.plugins import Registry
 from measureflow.scheme import Game
 from measureflow.simulate import advance
-from measureflow.testing import _Alone as Alone
-from measureflow.testing import measure, normals, quadratic
+from measureflow.testing import Alone, measure, normals, quadratic
 from measureflow_plugins.couplings.dual_ebm import DualEbm
 from measureflow_plugins.couplings.game import TwoPlayers
 from measureflow_plugins.couplings.regression import Regression

@@ -28,8 +28,7 @@ from measureflow.observe import Every, Probe
 from measureflow.plugins import Registry
 from measureflow.scheme import Game, Scheme
 from measureflow.simulate import Simulation, run
-from measureflow.testing import Quadratic, normals
-from measureflow.testing import _Alone as Alone
+from measureflow.testing import Alone, Quadratic, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.flows.average import Average
 from measureflow_plugins.flows.kinetic_langevin import KineticLangevin

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import special
-from test_contract import EXAMPLES, built
 
 from measureflow.chunked import Chunked
 from measureflow.coupling import Potential
@@ -18,19 +17,18 @@ from measureflow.domain import Domain
 from measureflow.errors import MeasureflowError
 from measureflow.experiment import build, from_tables
 from measureflow.measure import Field, Need, Particles, System
-from measureflow.metric import Metric, View
+from measureflow.metric import View
 from measureflow.noise import Keyed
 from measureflow.observe import measured
 from measureflow.plugins import Registry
 from measureflow.source import Setting
-from measureflow.testing import _Alone as Alone
-from measureflow.testing import dense, normals
+from measureflow.testing import Alone, dense, normals
 from measureflow_plugins.couplings.dual_ebm import DualEbm
-from measureflow_plugins.couplings.targets import with_targets
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.domains.torus import Torus
 from measureflow_plugins.features.gaussian import Gaussian
+from measureflow_plugins.features.gaussian_polynomial import GaussianPolynomial
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.metrics import gibbs as gibbs_module
 from measureflow_plugins.metrics.ascent import highest
@@ -473,21 +471,6 @@ def test_highest_climbs_to_the_norm_of_a_linear_potential_and_to_a_kink() -> Non
 # As configured
 
 
-@pytest.mark.parametrize("table", [t for f, t in EXAMPLES if f == "metric" and "_own" not in t], ids=lambda t: t["kind"])
-def test_metrics_write_the_names_they_declare(registry: Registry, table: dict[str, Any]) -> None:
-    metric: Metric = built(registry, "metric", table)
-    if isinstance(metric, Sinkhorn):
-        pytest.importorskip("geomloss", reason="geomloss is not installed: pip install measureflow[sinkhorn]")
-    system, through = planted("sphere-146", (-3.0, -3.0), 200)
-    if not set(metric.reads) <= set(system.measures) | {"test"}:
-        pytest.skip("reads measures of other games")
-    data = with_targets(system["data"], system["data"].points[:, 0])
-    system = system.replace({"data": data, "test": data})
-    before = {name: mu.points.clone() for name, mu in system.measures.items()}
-    assert tuple(metric.measure(system, through)) == metric.names
-    assert all(torch.equal(before[name], mu.points) for name, mu in system.measures.items())
-
-
 def test_a_config_sets_the_rule_of_integration(registry: Registry) -> None:
     tables: dict[str, Any] = {
         "name": "rule",
@@ -506,7 +489,7 @@ def test_a_config_sets_the_rule_of_integration(registry: Registry) -> None:
     assert rough["nll"] == pytest.approx(fine["nll"], abs=4 * rough["nll.error"] + 0.01)
 
 
-def test_a_gaussian_polynomial_of_degree_zero_is_the_gaussian(registry: Registry) -> None:
-    phi: Any = built(registry, "feature", {"kind": "gaussian-polynomial", "length": 0.6})
+def test_a_gaussian_polynomial_of_degree_zero_is_the_gaussian() -> None:
+    phi: Any = GaussianPolynomial(length=0.6)
     x = positive(normals(5, 3), Euclidean())
     torch.testing.assert_close(dense(phi, x.points, x), dense(Gaussian(length=0.6), x.points, x))

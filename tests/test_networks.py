@@ -20,7 +20,7 @@ from measureflow.observe import measured
 from measureflow.plugins import Registry
 from measureflow.simulate import advance
 from measureflow.source import Setting
-from measureflow.testing import check_reducer, measure, normals
+from measureflow.testing import check, measure, normals
 from measureflow_plugins.couplings.regression import Regression
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -227,8 +227,9 @@ def test_the_initial_law_gives_outputs_of_size_one_whatever_the_widths(widths: t
 
 
 @pytest.mark.parametrize("activation", ["tanh", "softplus"])
-def test_mlp_serves_every_reduction(activation: Any) -> None:
-    check_reducer(Chunked(tile=300), Mlp(widths=(3, 2), activation=activation), Space(Euclidean(), 2), 6, 5)
+def test_mlp_serves_every_reduction(registry: Registry, activation: Any) -> None:
+    phi = Mlp(widths=(3, 2), activation=activation)
+    check(Chunked(tile=300), Space(Euclidean(), 2), registry=registry, feature=phi, sizes=(6, 5)).raise_if_broken()
 
 
 def test_mixture_is_the_law_it_says() -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from typing import ClassVar
+from typing import ClassVar, final
 
 import attrs
 import pytest
@@ -16,7 +16,8 @@ from measureflow.errors import MeasureflowError
 from measureflow.feature import Autograd, Feature
 from measureflow.keops import KeOps
 from measureflow.measure import Need, Particles
-from measureflow.testing import check_feature, check_reducer, dense, measure, normals
+from measureflow.plugins import Registry
+from measureflow.testing import check, dense, measure, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
@@ -39,12 +40,12 @@ FEATURES: list[tuple[Feature, Space]] = [
     tile=st.one_of(st.integers(1, 400), st.just(2**19)),
 )
 @settings(max_examples=150, deadline=None)
-def test_chunked_equals_dense(case: tuple[Feature, Space], swapped: bool, n: int, m: int, tile: int) -> None:
+def test_chunked_equals_dense(case: tuple[Feature, Space], swapped: bool, n: int, m: int, tile: int, registry: Registry) -> None:
     phi, space = case
     if swapped and phi.form == "dot" and phi.lifts[0] != phi.lifts[1]:
         _check_swapped(phi, space, n, m, tile)
     else:
-        check_reducer(Chunked(tile=tile), phi, space, n, m)
+        check(Chunked(tile=tile), space, registry=registry, feature=phi, sizes=(n, m)).raise_if_broken()
 
 
 def _check_swapped(phi: Feature, space: Space, n: int, m: int, tile: int) -> None:
@@ -58,8 +59,9 @@ def _check_swapped(phi: Feature, space: Space, n: int, m: int, tile: int) -> Non
 
 @pytest.mark.parametrize(("phi", "space"), [FEATURES[0], FEATURES[3]], ids=str)  # each formula compiles for seconds
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (40, 9), (9, 40)])
-def test_keops_equals_dense(phi: Feature, space: Space, n: int, m: int) -> None:
-    check_reducer(KeOps(), phi, space, n, m)
+def test_keops_equals_dense(registry: Registry, phi: Feature, space: Space, n: int, m: int) -> None:
+    report = check(KeOps(), space, registry=registry, feature=phi, sizes=(n, m), keops=True).raise_if_broken()
+    assert "values" in [row.promise for row in report.of("kept")]
 
 
 def test_float32_stays_near_float64() -> None:
@@ -101,6 +103,7 @@ def test_importing_the_engine_does_not_import_pykeops() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@final
 @attrs.frozen
 class Network(Autograd):
     """phi(x, theta) = tanh(<a, x> + b) c with theta = (a, b, c): parameters of another width than points."""
@@ -116,12 +119,13 @@ class Network(Autograd):
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (30, 9), (9, 30)])
 @pytest.mark.parametrize("tile", [64, 2000, 2**19])
-def test_torch_functions_equal_dense(n: int, m: int, tile: int) -> None:
-    check_reducer(Chunked(tile=tile), Network(), Space(Euclidean(), 3), n, m)
+def test_torch_functions_equal_dense(registry: Registry, n: int, m: int, tile: int) -> None:
+    place = Space(Euclidean(), 3)
+    check(Chunked(tile=tile), place, registry=registry, feature=Network(), sizes=(n, m)).raise_if_broken()
 
 
-def test_torch_functions_keep_the_feature_contract_and_keops_refuses_them() -> None:
+def test_torch_functions_keep_the_feature_contract_and_keops_refuses_them(registry: Registry) -> None:
     space = Space(Euclidean(base="gaussian"), 3)
-    check_feature(Network(), space)
+    check(Network(), space, registry=registry).raise_if_broken()
     with pytest.raises(MeasureflowError, match='reducer = "chunked"'):
         KeOps().field(Network(), normals(3, 3), measure(Space(Euclidean(), 5), 2), Need.VALUE)

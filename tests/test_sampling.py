@@ -22,8 +22,7 @@ from measureflow.noise import Keyed
 from measureflow.plugins import Registry
 from measureflow.scheme import Game
 from measureflow.simulate import run
-from measureflow.testing import Quadratic, normals, stepped
-from measureflow.testing import _Alone as Alone
+from measureflow.testing import Alone, Quadratic, normals, stepped
 from measureflow_plugins.couplings.known import Banana, DoubleWell, Gaussian, Known, VonMisesFisher
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere

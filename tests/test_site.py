@@ -14,7 +14,6 @@ import attrs
 import click
 import pytest
 
-import measureflow.testing
 from measureflow.cli import cli
 from measureflow.experiment import Experiment, load
 from measureflow.plugins import FAMILIES, Hooks, Registry
@@ -162,7 +161,7 @@ def test_every_abstract_type_has_a_page_with_code_and_its_check(family: str) -> 
     assert "```python" in part(page, "## A small one")
     check = part(page, "## Does it keep its promises?")
     assert "```python" in check
-    assert f"check_{family}" in check or not hasattr(measureflow.testing, f"check_{family}")
+    assert "check(" in check or family not in FAMILIES
     assert f"\n{family}\n" in text("types", "index.md")
 
 

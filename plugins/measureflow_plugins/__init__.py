@@ -10,6 +10,7 @@ from measureflow.keops import KeOps
 from measureflow.plugins import components_in, hookimpl
 from measureflow.reduce import Local, Request
 from measureflow_plugins.commands.bench import bench
+from measureflow_plugins.commands.check_plugin import check_plugin
 from measureflow_plugins.commands.compare import compare_runs
 from measureflow_plugins.commands.error import error
 from measureflow_plugins.commands.explain import explain
@@ -37,5 +38,5 @@ def pick_reducer(request: Request) -> Local | None:
 
 @hookimpl
 def add_commands(cli: click.Group) -> None:
-    for command in (bench, compare_runs, error, explain, figure, film, report, reproduce, search, sweep, tune):
+    for command in (bench, check_plugin, compare_runs, error, explain, figure, film, report, reproduce, search, sweep, tune):
         cli.add_command(command)

@@ -23,6 +23,8 @@ class L2Ball(Flow):
     radius: float = attrs.field(validator=within(0.0, open_low=True))
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        if h == 0:
+            return mu
         square = context.reducer.total(mu, (2 * mu.log_mass).exp()) * mu.whole
         excess = torch.log(square.sqrt() / self.radius).clamp(min=0)
         return mu.replace(log_mass=mu.log_mass - excess)

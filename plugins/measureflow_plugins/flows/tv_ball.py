@@ -33,6 +33,8 @@ class TvBall(Flow):
         return 0.0  # a bound does not drive
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        if h == 0:
+            return mu
         tv = context.reducer.total(mu, mu.log_mass.exp())
         if self.method == "projection":
             return mu.replace(log_mass=mu.log_mass - torch.log((tv / self.radius).clamp(min=1)))

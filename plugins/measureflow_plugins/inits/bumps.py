@@ -12,6 +12,7 @@ from measureflow.errors import MeasureflowError
 from measureflow.measure import Particles
 from measureflow.schedule import within
 from measureflow.source import Init, Setting, World
+from measureflow_plugins.domains.euclidean import Euclidean
 
 
 @final
@@ -46,6 +47,10 @@ class Bumps(Init):
         data = world.data
         if data.dim != space.dim:
             raise MeasureflowError(f"kind: bumps sit on the data (d = {data.dim}), this measure lives in d = {space.dim}")
+        if not isinstance(space.domain, Euclidean):
+            raise MeasureflowError(
+                f"kind: bumps live in R^d, this measure on {space.domain.kind}; use them for the feature von-mises-fisher"
+            )
         directions = [_directions(width, data, str(i), setting) for i, width in enumerate(self.widths)]
         points = torch.cat([width.concentration * unit for width, unit in zip(self.widths, directions, strict=True)])
         log_mass = torch.full_like(points[:, 0], math.log(self.tv / len(points)))

@@ -1,0 +1,89 @@
+"""Examples of components in TOML: what a check that only knows a kind makes the component of, and where it tries it.
+
+A file has a list of tables for each family, `flow = [{kind = "langevin", temperature = 0.5}]`. Keys that start with an underscore
+say how it is tried: `_on`, the only space it is defined on (a domain's kind, or {domain = ..., dim = ...}), `_in`, keys of the
+experiment it is tried in, and `_signed`, `_keeps`, `_tv`, `_order`, `_sizes`, the fields of `Trial`. A path in a component is
+taken from the folder of the file.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import attrs
+
+from measureflow import config
+from measureflow.domain import Space
+from measureflow.errors import ConfigError, unknown
+from measureflow.plugins import FAMILIES, Registry
+from measureflow.testing.check import USUAL, check
+from measureflow.testing.report import Report
+
+OPTIONS = ("signed", "keeps", "tv", "order", "sizes", "on", "in")
+
+
+@final
+@attrs.frozen
+class Example:
+    """A component's own table, how it is tried, and the folder that its paths are taken from."""
+
+    family: str
+    own: Mapping[str, Any]
+    how: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Family and kind."""
+        return (self.family, str(self.own.get("kind")))
+
+    def __str__(self) -> str:
+        return " ".join([self.family, *(str(value) for value in self.own.values())])
+
+    def component(self, registry: Registry) -> Any:
+        """The component itself; raises ConfigError with every problem."""
+        return config.structure(dict(self.own), FAMILIES[self.family], registry, str(self))
+
+    def check(self, registry: Registry, keops: bool = False) -> Report:
+        """Tries every promise of it."""
+        options = {name: value for name, value in self.how.items() if name not in ("on", "in")}
+        if "sizes" in options:
+            options["sizes"] = tuple(options["sizes"])
+        if "in" in self.how:
+            options["tables"] = self.how["in"]
+        with contextlib.chdir(self.folder):
+            component = self.component(registry)
+            return check(component, self.space(registry), registry=registry, keops=keops, **options)
+
+    def space(self, registry: Registry) -> Space | None:
+        """The space that `_on` names; None where there is no such key. Raises ConfigError."""
+        on = self.how.get("on")
+        if on is None:
+            return None
+        table = on if isinstance(on, Mapping) else USUAL.get(on, {"domain": on, "dim": 3})
+        return config.structure(dict(table), Space, registry, f"{self}: _on")
+
+
+def read(path: Path) -> list[Example]:
+    """The examples in a file, or in every .toml file of a folder; raises ConfigError."""
+    files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(str(path), ["no .toml file in this folder"])
+    return [example for file in files for example in _read(file)]
+
+
+def _read(file: Path) -> list[Example]:
+    raw, problems, found = config.read(file), [], []
+    for family, tables in raw.items():
+        if family not in FAMILIES:
+            problems.append(unknown("family", family, FAMILIES))
+            continue
+        for table in tables:
+            own = {key: value for key, value in table.items() if not key.startswith("_")}
+            how = {key[1:]: value for key, value in table.items() if key.startswith("_")}
+            problems += [f"{family}: {unknown('key', f'_{key}', [f'_{o}' for o in OPTIONS])}" for key in how if key not in OPTIONS]
+            found.append(Example(family, own, how, file.resolve().parent))
+    if problems:
+        raise ConfigError(str(file), problems)
+    return found

@@ -1,0 +1,231 @@
+"""What a flow promises of one step: nothing else changes, and nothing else decides it."""
+
+from typing import final
+
+import attrs
+import torch
+from torch import Tensor
+
+from measureflow.chunked import Chunked
+from measureflow.coupling import Potential
+from measureflow.domain import Space
+from measureflow.errors import MeasureflowError
+from measureflow.flow import Flow, marked
+from measureflow.measure import Field, Need, Particles, System
+from measureflow.noise import Keyed, Noise
+from measureflow.scheme import Game
+from measureflow.testing.common import rebuilt
+from measureflow.testing.noises import Blank, Watched
+from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
+from measureflow.testing.systems import Alone, Quadratic, cast, copied, measure, quadratic
+from measureflow.testing.trial import Trial
+
+H = 0.01
+SIZE, DATA = 24, 4  # walkers are copies of the data: the one is a multiple of the other
+
+
+def start(flow: Flow, trial: Trial, size: int = SIZE, seed: int = 0) -> System:
+    """A random measure "mu" with its marks, and one of each name that the flow reads."""
+    mu = marked(measure(trial.space, size, seed, trial.signed), (flow,), Keyed(0))
+    home = Space(mu.domain, mu.dim)
+    return System({"mu": mu, **{name: measure(home, DATA, 9 + i) for i, name in enumerate(flow.reads) if name != "mu"}})
+
+
+def after(flow: Flow, system: System, h: float = H, potential: Potential | None = None, noise: Noise | None = None) -> Particles:
+    """The measure after one step as the engine takes it."""
+    game = Game({"mu": (flow,)}, Alone(potential or quadratic(system["mu"].dim)), Chunked(), noise or Keyed(0))
+    return game.walk("mu", system, h)
+
+
+@promise("set `local` and `pointwise` of the class to True or False")
+def says_what_it_is(flow: Flow, trial: Trial) -> Found:
+    """local and pointwise are stated, once and pace are of the right type."""
+    for name in ("local", "pointwise", "once"):
+        yield holds(f"{name} is not True or False", isinstance(getattr(flow, name, None), bool))
+    yield holds("pace is not a number", isinstance(flow.pace(0), int | float))
+
+
+@promise("return a new measure, `mu.replace(...)`, and work on clones of what you change")
+def pure(flow: Flow, trial: Trial) -> Found:
+    """A step changes nothing in place: not the measure, not its marks, not what the flow reads."""
+    system = start(flow, trial)
+    before = copied(system)
+    after(flow, system)
+    yield same("the step changed what it was given", before, copied(system))
+
+
+@promise("draw from context.noise only, with a different `draw` name for each draw")
+def same_seed_same_result(flow: Flow, trial: Trial) -> Found:
+    """The same step taken by two equal flows from the same noise gives the same bits."""
+    system = start(flow, trial)
+    one, other = (after(rebuilt(flow), system).tensors for _ in range(2))
+    yield same("the second step differs", one, other)
+
+
+@promise("use context.noise instead of torch.randn and its like")
+def own_noise_only(flow: Flow, trial: Trial) -> Found:
+    """torch's global generator is not used."""
+    system, state = start(flow, trial), torch.get_rng_state()
+    after(flow, system)
+    yield holds("torch's global generator was drawn from", torch.equal(state, torch.get_rng_state()))
+
+
+@promise("keep what belongs to an atom in mu.marks, and nothing in the flow, its class or its module")
+def no_hidden_state(flow: Flow, trial: Trial) -> Found:
+    """A step does not depend on the steps taken before it."""
+    system, other = start(flow, trial), start(flow, trial, seed=50)
+    first = after(flow, system).tensors
+    yield same("the same step again differs", first, after(flow, system).tensors)
+    after(flow, other, 0.3)
+    yield same("the step differs once another state was stepped", first, after(flow, system).tensors)
+
+
+@promise("multiply every move by h, also noise (by its square root) and jumps")
+def zero_step_is_the_identity(flow: Flow, trial: Trial) -> Found:
+    """With h = 0 nothing moves."""
+    for step in (0, 3):
+        system = attrs.evolve(start(flow, trial), step=step)
+        still = after(flow, system, 0.0).tensors
+        for name, tensor in system["mu"].tensors.items():
+            yield close(f"{name} at step {step}", still[name].double(), tensor.double(), 1e-12)
+
+
+@promise("end with mu.domain's retract or exp")
+def domain_kept(flow: Flow, trial: Trial) -> Found:
+    """Atoms stay on the domain, and finite."""
+    moved = after(flow, start(flow, trial))
+    yield close("atoms off the domain", trial.space.domain.distance_to(moved.points), 0)
+    yield holds("a number is not finite", all(bool(t.isfinite().all()) for t in (moved.points, moved.log_mass)))
+
+
+@promise("build the result by mu.replace, which keeps what is not named")
+def shape_kept(flow: Flow, trial: Trial) -> Found:
+    """The number of atoms, their signs, the names and shapes of the marks and every dtype stay."""
+    mu = start(flow, trial)["mu"]
+    moved = after(flow, start(flow, trial))
+    yield holds(f"{mu.size} atoms became {moved.size}", moved.size == mu.size)
+    yield holds("signs changed in a small step", moved.size != mu.size or torch.equal(moved.sign, mu.sign))
+    missing = sorted(mu.marks.keys() ^ moved.marks.keys())
+    yield holds(f"marks lost or added: {', '.join(missing)}", not missing)
+    for name in mu.tensors.keys() & moved.tensors.keys():
+        one, other = mu.tensors[name], moved.tensors[name]
+        yield holds(f"{name} became {other.dtype} {tuple(other.shape)}", (one.dtype, one.shape) == (other.dtype, other.shape))
+    low = after(flow, System({name: cast(nu, torch.float32) for name, nu in start(flow, trial).measures.items()}), potential=_Low())
+    yield holds(f"points in float32 became {low.points.dtype}", low.points.dtype == low.log_mass.dtype == torch.float32)
+
+
+@final
+@attrs.frozen
+class _Low(Potential):
+    """|x|^2 / 2 in the dtype of x."""
+
+    def __call__(self, at: Tensor, need: Need) -> Field:
+        return Field(0.5 * at.square().sum(1) if Need.VALUE in need else None, at if Need.GRAD in need else None)
+
+
+@promise("set local = False, or let each atom's move depend on that atom and the potential only")
+def local_is_true(flow: Flow, trial: Trial) -> Found:
+    """A local flow moves blocks of a measure as it moves the whole."""
+    if not flow.local:
+        raise InapplicableError("local = False")
+    system = start(flow, trial)
+    mu, whole = system["mu"], after(flow, system)
+    blocks = [after(flow, system.replace({"mu": mu.block(*span)})).tensors for span in ((0, 10), (10, mu.size))]
+    for name, tensor in whole.tensors.items():
+        yield close(name, torch.cat([block[name] for block in blocks]).double(), tensor.double())
+
+
+@promise("ask potential(points, Need.VALUE) or Need.GRAD where the other is not used: each costs a reduction")
+def asks_what_it_needs(flow: Flow, trial: Trial) -> Found:
+    """What is asked of the potential is used."""
+    system, told = start(flow, trial), set[Need]()
+    plain = after(flow, system, potential=_Told(quadratic(trial.space.dim), told))
+    for part in Need.VALUE, Need.GRAD:
+        if part in told:
+            spoilt = after(flow, system, potential=_Told(quadratic(trial.space.dim), set(), part))
+            used = any(not _equal(spoilt.tensors[name], tensor) for name, tensor in plain.tensors.items())
+            yield holds(f"{part.name} was asked for and not used", used)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+@final
+@attrs.frozen(eq=False)
+class _Told(Potential):
+    """A potential that notes what it is asked for, and gives NaN for one part of it."""
+
+    potential: Potential
+    told: set[Need]
+    spoilt: Need | None = None
+
+    def __call__(self, at: Tensor, need: Need) -> Field:
+        self.told.update(part for part in (Need.VALUE, Need.GRAD) if part in need)
+        field = self.potential(at, need)
+        nan = float("nan")
+        return Field(
+            field.maybe_value if field.maybe_value is None or self.spoilt != Need.VALUE else field.maybe_value * nan,
+            field.maybe_grad if field.maybe_grad is None or self.spoilt != Need.GRAD else field.maybe_grad * nan,
+        )
+
+
+@promise("name in `reads` every measure that context.take is used on")
+def reads_are_declared(flow: Flow, trial: Trial) -> Found:
+    """It looks at no measure besides its own and those it says it reads."""
+    after(flow, start(flow, trial))  # a system that has no others
+    yield holds("", True)
+
+
+@promise("shapes such as (1,) must not broadcast: keep the row axis")
+def one_atom(flow: Flow, trial: Trial) -> Found:
+    """A measure of one atom moves, or is refused by a message."""
+    try:
+        moved = after(flow, start(flow, trial, 1))
+    except MeasureflowError as error:
+        raise InapplicableError(f"refused: {error}") from None
+    yield holds("one atom became another shape", moved.points.shape == (1, trial.space.dim))
+    yield holds("one atom became NaN", bool(moved.points.isfinite().all()))
+
+
+@promise("choose with torch.where instead of `if`, and keep numbers as 0-d tensors: .item() and bool() wait for a GPU")
+def no_host_synchronisation(flow: Flow, trial: Trial) -> Found:
+    """A step reads no number off the device: it works on tensors that hold none, and on a GPU without waiting."""
+    system, V = start(flow, trial), quadratic(trial.space.dim)
+    meta = System({name: cast(mu, device="meta") for name, mu in system.measures.items()})
+    after(flow, meta, potential=Quadratic(V.A.to("meta"), V.b.to("meta")), noise=Blank())
+    yield "on the meta device"
+    if torch.cuda.is_available():
+        there = System({name: cast(mu, device="cuda") for name, mu in system.measures.items()})
+        potential = Quadratic(V.A.cuda(), V.b.cuda())
+        after(flow, there, potential=potential)  # kernels load at their first use
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            after(flow, there, potential=potential)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        yield "on CUDA"
+
+
+def draws(flow: Flow, system: System) -> list[range]:
+    """The rows for which a step draws noise."""
+    noise = Watched(Keyed(0))
+    after(flow, system, noise=noise)
+    return noise.asked
+
+
+PROMISES: tuple[Promise, ...] = (
+    says_what_it_is,
+    pure,
+    same_seed_same_result,
+    own_noise_only,
+    no_hidden_state,
+    zero_step_is_the_identity,
+    domain_kept,
+    shape_kept,
+    local_is_true,
+    asks_what_it_needs,
+    reads_are_declared,
+    one_atom,
+    no_host_synchronisation,
+)

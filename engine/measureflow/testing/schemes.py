@@ -1,0 +1,129 @@
+"""What a scheme promises of one step of a small game."""
+
+import attrs
+import torch
+
+from measureflow.measure import System
+from measureflow.noise import Keyed
+from measureflow.scheme import Game, Scheme
+from measureflow.stream import ROWS
+from measureflow.testing.common import rebuilt
+from measureflow.testing.noises import Watched
+from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
+from measureflow.testing.report import Gap
+from measureflow.testing.systems import Alone, copied, measure, quadratic
+from measureflow.testing.trial import Trial
+
+H = 0.01
+RATIO = 2.5  # by which a difference of second order must shrink, at least, where h is halved: 4, less third-order terms
+NOTHING = 1e-10  # of two steps: the same
+
+
+def start(scheme: Scheme, trial: Trial) -> tuple[Game, System]:
+    """The trial's game, and its first system with the scheme's marks."""
+    built = trial.built(order=scheme)
+    return built.simulation.game, built.system
+
+
+@promise("return a new system, and take `mu.replace` for every change")
+def pure(scheme: Scheme, trial: Trial) -> Found:
+    """A step changes nothing of the system it is given."""
+    game, system = start(scheme, trial)
+    before = copied(system)
+    scheme.advance(system, game, H)
+    yield same("the step changed what it was given", before, copied(system))
+
+
+@promise("keep what must be remembered in the atoms' marks")
+def no_hidden_state(scheme: Scheme, trial: Trial) -> Found:
+    """The same step gives the same bits, whatever was stepped before, and torch's global generator is untouched."""
+    game, system = start(scheme, trial)
+    state = torch.get_rng_state()
+    following = scheme.advance(system, game, H)
+    scheme.advance(following, game, 0.3)
+    again, equal = scheme.advance(system, game, H), rebuilt(scheme).advance(system, game, H)
+    yield same("the same step again differs", copied(following), copied(again))
+    yield same("an equal scheme steps otherwise", copied(following), copied(equal))
+    yield holds("torch's global generator was drawn from", torch.equal(state, torch.get_rng_state()))
+
+
+@promise("scale every move by h")
+def zero_step_is_the_identity(scheme: Scheme, trial: Trial) -> Found:
+    """With h = 0 points and masses stay."""
+    game, system = start(scheme, trial)
+    still = scheme.advance(system, game, 0.0)
+    for name in game.players:
+        yield close(f"points of {name}", still[name].points, system[name].points, 1e-12)
+        yield close(f"masses of {name}", still[name].log_mass, system[name].log_mass, 1e-12)
+
+
+@promise("replace the measures of game.players in the system and leave its clock to the engine")
+def only_players_move(scheme: Scheme, trial: Trial) -> Found:
+    """Every player moves, all others stand still, and the clock is not touched."""
+    game, system = start(scheme, trial)
+    following = scheme.advance(system, game, H)
+    yield holds("measures were lost or added", following.measures.keys() == system.measures.keys())
+    yield holds("the clock was changed", (following.step, following.time) == (system.step, system.time))
+    for name in system.measures:
+        one, other = system[name].tensors, following[name].tensors
+        if name in game.players:
+            yield holds(f"{name} did not move", not all(torch.equal(one[part], other[part]) for part in ("points", "log_mass")))
+        else:
+            yield same(f"{name} moved", one, other)
+
+
+@promise("let `marks(mu)` name the marks that `advance` writes, with their shapes, and lose no others")
+def marks_are_declared(scheme: Scheme, trial: Trial) -> Found:
+    """Marks are those it started with, of the same shapes."""
+    game, system = start(scheme, trial)
+    following = scheme.advance(system, game, H)
+    for name in game.players:
+        one, other = system[name].marks, following[name].marks
+        yield holds(f"marks of {name} lost or added: {sorted(one.keys() ^ other.keys())}", one.keys() == other.keys())
+        yield holds(f"marks of {name} changed shape", all(one[k].shape == other[k].shape for k in one.keys() & other.keys()))
+
+
+@promise("every measure must move by its own field times h, once: look for factors and for moves taken twice")
+def first_order(scheme: Scheme, trial: Trial) -> Found:
+    """A step agrees to first order in h with everybody moving at once."""
+    game, system = start(scheme, trial)
+    noise = Watched(Keyed(0))
+    scheme.advance(system, attrs.evolve(game, noise=noise), H)
+    if noise.asked:
+        raise InapplicableError("it draws noise: a step is right in the mean only")
+    coarse, fine = (_apart(scheme, game, system, h) for h in (H, H / 2))
+    if coarse > NOTHING:
+        yield Gap("half the step is nearer by a factor, whose inverse is", fine / coarse, 1 / RATIO)
+
+
+def _apart(scheme: Scheme, game: Game, system: System, h: float) -> float:
+    """Largest distance from where every player would be that walks by itself."""
+    following = scheme.advance(system, game, h)
+    walked = {name: game.walk(name, system, h) for name in game.players}
+    parts = [(following[name].tensors[part], mu.tensors[part]) for name, mu in walked.items() for part in ("points", "log_mass")]
+    return max(float((one - other).abs().max()) for one, other in parts)
+
+
+@promise("say in_place = True only where nobody looks at a measure as it was once it has moved")
+def in_place_is_true(scheme: Scheme, trial: Trial) -> Found:
+    """In place, a large measure moves as it does otherwise."""
+    if not scheme.in_place:
+        raise InapplicableError("in_place = False")
+    space = trial.experiment.data.space()
+    wasserstein = trial.registry.get("flow", "wasserstein")()
+    game = Game({"mu": (wasserstein,)}, Alone(quadratic(space.dim)), start(scheme, trial)[0].reducer, Keyed(0))
+    mu = measure(space, ROWS["cpu"] + 1)
+    plain = scheme.advance(System({"mu": mu}), game, H)["mu"].points
+    given = System({"mu": mu.replace(points=mu.points.clone())})
+    yield close("points", scheme.advance(given, attrs.evolve(game, in_place=True), H)["mu"].points, plain, 0.0)
+
+
+PROMISES: tuple[Promise, ...] = (
+    pure,
+    no_hidden_state,
+    zero_step_is_the_identity,
+    only_players_move,
+    marks_are_declared,
+    first_order,
+    in_place_is_true,
+)

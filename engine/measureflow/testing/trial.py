@@ -1,0 +1,78 @@
+"""Where and how a component is tried."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal, final
+
+import attrs
+
+from measureflow.domain import Space
+from measureflow.experiment import Built, Experiment, build, from_tables
+from measureflow.feature import Feature
+from measureflow.measure import System
+from measureflow.plugins import Registry
+from measureflow.simulate import advance
+from measureflow.testing.systems import twin
+
+Kept = Literal["masses", "mass", "tv"]
+SMALL: Mapping[str, Any] = {
+    "name": "trial",
+    "steps": 4,
+    "step": 0.01,
+    "dtype": "float64",
+    "device": "cpu",
+    "reducer": "chunked",
+    "data": {"kind": "teacher", "neurons": [[1.0, 0.0, 0.0]], "weights": [-3.0], "train": 20, "test": 16},
+    "measures": {
+        "nu": {"init": {"kind": "data", "copies": 2}, "flows": [{"kind": "wasserstein"}]},
+        "gamma": {"init": {"kind": "uniform", "size": 8, "signs": "balanced"}, "flows": [{"kind": "wfr"}]},
+    },
+    "coupling": {"kind": "dual-ebm", "feature": "gaussian"},
+    "observers": [],
+}
+
+
+@final
+@attrs.frozen(eq=False, slots=False)
+class Trial:
+    """Where and how a component is tried; every field has a default.
+
+    - `space`: where flows, features, couplings and reducers are tried, a sphere and R^3 unless given; of a domain, its dim;
+    - `signed`: False for a flow that is defined for positive measures only;
+    - `tables`: keys of the experiment in which metrics, observers, schemes, inits and sources are tried, laid over `SMALL`;
+      where given, a coupling is tried on the first system of that experiment;
+    - `keeps`: what of the masses a flow keeps: "masses" each of them, "mass" their sum, "tv" the sum of their sizes;
+    - `tv`: a bound on the total variation after a step of a flow;
+    - `order`: the weak order of a flow in the step size, tried on a linear force;
+    - `feature`: the feature that a reducer is tried with; `sizes`: the numbers (n, m) of points and atoms of sums;
+    - `keops`: also evaluate features and couplings by KeOps, and try KeOps itself, which compiles for seconds the first time.
+    """
+
+    registry: Registry
+    space: Space
+    signed: bool = True
+    tables: Mapping[str, Any] = attrs.field(factory=dict)
+    keeps: Kept | None = None
+    tv: float | None = None
+    order: int | None = None
+    feature: Feature | None = None
+    sizes: tuple[int, int] = (30, 12)
+    keops: bool = False
+
+    @functools.cached_property
+    def experiment(self) -> Experiment:
+        """The small experiment with its changes; raises ConfigError."""
+        return from_tables({**SMALL, **self.tables}, self.registry, "trial")
+
+    def built(self, **changes: Any) -> Built:
+        """The experiment with some fields changed, ready to run."""
+        return build(attrs.evolve(self.experiment, **changes), self.registry, "trial")
+
+    def here(self) -> tuple[Built, System]:
+        """The experiment as it is, and its system after two steps, in memory of its own."""
+        return self._here[0], twin(self._here[1])
+
+    @functools.cached_property
+    def _here(self) -> tuple[Built, System]:
+        built = self.built()
+        return built, advance(built.simulation, advance(built.simulation, built.system))
