@@ -22,22 +22,23 @@ from measureflow.testing import (
     schedules,
     schemes,
     sources,
+    teams,
 )
 from measureflow.testing.promise import Promise
 from measureflow.testing.report import Report, worst
 from measureflow.testing.trial import Trial
 
 FAMILIES: Mapping[str, tuple[Promise, ...]] = {
-    "coupling": couplings.PROMISES,
+    "coupling": couplings.PROMISES + teams.COUPLING,
     "domain": domains.PROMISES,
     "feature": features.PROMISES,
-    "flow": flows.PROMISES + laws.PROMISES,
+    "flow": flows.PROMISES + laws.PROMISES + teams.FLOW,
     "init": sources.INIT,
-    "metric": metrics.PROMISES,
+    "metric": metrics.PROMISES + teams.METRIC,
     "observer": observers.PROMISES,
-    "reducer": reducers.PROMISES,
+    "reducer": reducers.PROMISES + teams.REDUCER,
     "schedule": schedules.PROMISES,
-    "scheme": schemes.PROMISES,
+    "scheme": schemes.PROMISES + teams.SCHEME,
     "source": sources.SOURCE,
 }
 DIMENSIONS = (1, 2, 3, 7)

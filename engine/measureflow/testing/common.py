@@ -50,7 +50,7 @@ def rebuilt(component: Any) -> Any:
     """The component, written as TOML and read again: equal to it, and sharing nothing with it."""
     written = config.dumps({"component": config.unstructure(component)})
     found = {(each.family, each.kind): type(each) for each in parts(component)}
-    known = Registry(pluggy.PluginManager(GROUP), {}, found, {}, {})
+    known = Registry(pluggy.PluginManager(GROUP), {}, found, {}, {}, {})
     return config.structure(tomllib.loads(written)["component"], FAMILIES[component.family], known, "component")
 
 

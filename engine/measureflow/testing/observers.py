@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from measureflow.log import Log
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage
-from measureflow.record import Log
 from measureflow.testing.promise import Found, Promise, holds, promise, same
 from measureflow.testing.systems import copied
 from measureflow.testing.trial import Trial

@@ -15,7 +15,7 @@ from measureflow.testing.systems import dense, measure, normals
 from measureflow.testing.trial import Trial
 
 
-def _asked(reducer: Reducer, trial: Trial) -> tuple[Feature, Tensor, list[Particles]]:
+def asked(reducer: Reducer, trial: Trial) -> tuple[Feature, Tensor, list[Particles]]:
     """A feature, points, and two sources: of unequal signed masses, and of equal ones, which are stored once."""
     if isinstance(reducer, KeOps) and not trial.keops:
         raise InapplicableError("asked for by keops = True: each formula compiles for seconds")
@@ -33,7 +33,7 @@ def _feature(trial: Trial) -> Feature:
 @promise("sums over atoms are sum_j mass_j phi(at_i, y_j), signs included")
 def values(reducer: Reducer, trial: Trial) -> Found:
     """Values are the sums of the whole matrix, asked for alone or with gradients."""
-    phi, at, sources = _asked(reducer, trial)
+    phi, at, sources = asked(reducer, trial)
     for source in sources:
         wanted = dense(phi, at, source)
         yield close("value with gradient", reducer.field(phi, at, source, Need.BOTH).value, wanted)
@@ -43,7 +43,7 @@ def values(reducer: Reducer, trial: Trial) -> Found:
 @promise("gradients are in the points at which the sum is taken, pulled back through the feature's lift")
 def gradients(reducer: Reducer, trial: Trial) -> Found:
     """Gradients are those of the whole matrix by autograd, asked for alone or with values."""
-    phi, at, sources = _asked(reducer, trial)
+    phi, at, sources = asked(reducer, trial)
     at.requires_grad_()
     for source in sources:
         (wanted,) = torch.autograd.grad(dense(phi, at, source).sum(), at)
@@ -54,7 +54,7 @@ def gradients(reducer: Reducer, trial: Trial) -> Found:
 @promise("vector_sum weighs each vector by its atom's mass")
 def vector_sums(reducer: Reducer, trial: Trial) -> Found:
     """Sums of vectors are those of the whole matrix."""
-    phi, at, sources = _asked(reducer, trial)
+    phi, at, sources = asked(reducer, trial)
     vectors = normals(sources[0].size, sources[0].dim, seed=8)
     for source in sources:
         wanted = phi.pair(at, source.points) @ (source.mass[:, None] * vectors)
@@ -64,7 +64,7 @@ def vector_sums(reducer: Reducer, trial: Trial) -> Found:
 @promise("directional differentiates phi in its second argument, along one vector for each atom")
 def directional_sums(reducer: Reducer, trial: Trial) -> Found:
     """Directional sums, and their gradients where the feature is smooth enough, are torch's own derivatives."""
-    phi, at, sources = _asked(reducer, trial)
+    phi, at, sources = asked(reducer, trial)
     for source in sources:
         yield from directional(reducer, phi, at.detach().requires_grad_(), source)
 
@@ -88,7 +88,7 @@ def directional(reducer: Reducer, phi: Feature, at: Tensor, source: Particles) -
 @promise("return results in memory of their own, and keep nothing between calls that could change one")
 def fresh_results(reducer: Reducer, trial: Trial) -> Found:
     """Arguments stay as they were, and a result that is overwritten does not change the next one."""
-    phi, at, sources = _asked(reducer, trial)
+    phi, at, sources = asked(reducer, trial)
     for source in sources:
         before = {"at": at.clone(), **{name: part.clone() for name, part in source.tensors.items()}}
         first = reducer.field(phi, at, source, Need.BOTH)
@@ -104,7 +104,7 @@ def fresh_results(reducer: Reducer, trial: Trial) -> Found:
 @promise("look at shapes: a sum over one atom at one point is a sum")
 def one_by_one(reducer: Reducer, trial: Trial) -> Found:
     """One point and one atom are enough."""
-    phi, at, (source, _) = _asked(reducer, trial)
+    phi, at, (source, _) = asked(reducer, trial)
     one, point = source.take(torch.tensor([0])), at[:1].clone().requires_grad_()
     value = dense(phi, point, one)
     (grad,) = torch.autograd.grad(value.sum(), point)
@@ -115,7 +115,7 @@ def one_by_one(reducer: Reducer, trial: Trial) -> Found:
 @promise("take gives the atoms at global rows, and total sums over the whole measure")
 def atoms_and_totals(reducer: Reducer, trial: Trial) -> Found:
     """take and total are those of the whole measure."""
-    _, _, (source, _) = _asked(reducer, trial)
+    _, _, (source, _) = asked(reducer, trial)
     index = torch.tensor([source.size - 1, 0, 0])
     yield close("atoms taken", reducer.take(source, index).points, source.points[index])
     yield close("masses taken", reducer.take(source, index).mass, source.mass[index])
