@@ -77,7 +77,7 @@ def _ended(command: Sequence[str], run: Path, kill: bool, draw: random.Random) -
         if kill:
             if draw.random() < (0.8 if run.exists() else 0.4):
                 _wait_for_rows(process, run)
-                time.sleep(draw.uniform(0.0, 0.4))
+                time.sleep(draw.uniform(0.0, 0.6))
             else:
                 time.sleep(draw.uniform(0.5, 3.0))
             process.kill()

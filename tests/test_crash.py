@@ -123,7 +123,7 @@ def test_a_resumed_run_is_killed_before_any_change_of_a_file(shell: Shell, strid
 @pytest.mark.slow
 def test_fifty_kills(shell: Shell) -> None:
     """`python -m pytest -m slow -s tests/test_crash.py` says what the kills hit."""
-    tally = killed_and_compared(shell, kills=50, steps=25)
+    tally = killed_and_compared(shell, kills=50, steps=12)
     print(tally)
     assert tally.kills >= 50
     assert tally.in_a_checkpoint >= 5
