@@ -14,11 +14,19 @@ from measureflow.tensors import NAMES, read_tensors, save_tensors
 
 
 def drawn() -> dict[str, torch.Tensor]:
-    """A tensor of each type, and of no atoms, no rows, no memory order."""
+    """A tensor of each type, and of no rows, one number, any order in memory."""
     draw = torch.Generator().manual_seed(0)
     each = {str(kind): (torch.rand(3, 5, generator=draw) * 9).to(kind) for kind in NAMES}
     one = torch.rand(4, 6, generator=draw)
-    return {**each, "one": torch.tensor(2.5), "none": torch.empty(0, 3), "turned": one.T, "slice": one[1:3, ::2], 'ünï"': one}
+    return {
+        **each,
+        "one": torch.tensor(2.5),
+        "none": torch.empty(0, 3),
+        "turned": one.T,
+        "slice": one[1:3, ::2],
+        "lone": one[:1, 0],
+        'ünï"': one,
+    }
 
 
 def test_every_tensor_is_read_back(tmp_path: Path) -> None:

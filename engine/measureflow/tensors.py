@@ -67,5 +67,5 @@ def _header(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> by
 
 
 def _bytes(v: torch.Tensor) -> memoryview:
-    """What a tensor on the CPU holds, not copied where it is contiguous."""
-    return v.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    """What a tensor on the CPU holds, not copied where it is contiguous; a lone number may have any stride."""
+    return v.contiguous().as_strided((v.numel(),), (1,)).view(torch.uint8).numpy().data
