@@ -16,13 +16,13 @@ MEASUREFLOW = (sys.executable, "-m", "measureflow")
 TORN = re.compile(r"\..*\.part")
 PART = re.compile(r"(step-\d+)\.part-.*")
 
-# Checkpoints at every step, of 20,000 walkers in d = 3 (0.25 MB, synced): writing them takes most of the time.
+# Checkpoints at every step, of 100,000 walkers in d = 3 (1.2 MB, synced): writing them takes much of the time.
 OFTEN: dict[str, Any] = {
     **TABLES,
     "steps": 150,
-    "data": {**TABLES["data"], "train": 10_000, "test": 100},
+    "data": {**TABLES["data"], "train": 50_000, "test": 100},
     "metrics": [{"kind": "tv"}, {"kind": "kl", "every": 7}],
-    "observers": [{"kind": "checkpoint", "seconds": 0.0}, {"kind": "snapshots", "atoms": 100}, {"kind": "curves"}],
+    "observers": [{"kind": "checkpoint", "seconds": 0.0}, {"kind": "snapshots", "atoms": 100, "count": 6}, {"kind": "curves"}],
 }
 
 
@@ -62,11 +62,12 @@ def being_written(folder: Path) -> bool:
 
 
 def until_done(file: Path, run: Path, tally: Tally, kills: int, draw: random.Random) -> None:
-    """Starts a run, kills it at drawn moments, goes on, and so on; after `kills` kills in all it is left alone."""
+    """Starts a run, kills it at drawn moments, goes on, and so on; after `kills` kills it is left alone."""
     tally.runs += 1
+    most = tally.kills + kills
     while True:
         command = (*MEASUREFLOW, "resume", str(run)) if run.exists() else (*MEASUREFLOW, "run", str(file), "--out", str(run))
-        if _ended(command, run, tally.kills < kills, draw):
+        if _ended(command, run, tally.kills < most, draw):
             return
         tally.count(run)
 
@@ -77,7 +78,7 @@ def _ended(command: Sequence[str], run: Path, kill: bool, draw: random.Random) -
         if kill:
             if draw.random() < (0.8 if run.exists() else 0.4):
                 _wait_for_rows(process, run)
-                time.sleep(draw.uniform(0.0, 0.4))
+                time.sleep(draw.uniform(0.0, 1.5))
             else:
                 time.sleep(draw.uniform(0.5, 3.0))
             process.kill()

@@ -72,6 +72,8 @@ class Observer(ABC):
     Write one for a progress display, a file, a tracker. A subclass is a final frozen attrs class with a `kind`; its state
     lives in the context manager that `watch(stage)` returns, which opens what it needs, yields a function `see(system,
     row)` and closes again. `row` has the metrics measured at this step, as floats; it is empty where none was due.
+    An OSError of its own, on a full disk say, ends the run with a message. A file is best written whole or not at all, with
+    `measureflow.files.replacing`: a run may be killed at any moment, and the steps since its last checkpoint are seen again.
 
     `shows` says what it needs: "clock" is rows and clocks, "whole" the atoms too. Before it shows a system to somebody who
     `looks` at its atoms, the run waits for the device and makes sure that they are sound; one who never looks may be shown a

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from measureflow.errors import DamageError
 from measureflow.measure import Particles
-from measureflow.tensors import save_tensors
+from measureflow.tensors import read_tensors, save_tensors
 
 Tensors = dict[str, torch.Tensor]
 Rows = dict[str, list[int]]  # of each measure in a part: start, stop, whole
@@ -59,11 +58,10 @@ def read_part(folder: Path, entry: Entry) -> Tensors:
             raise DamageError(f"{path}: has {size:,} bytes of {entry['bytes']:,}")
         if _sha256(path) != entry["sha256"]:
             raise DamageError(f"{path}: its checksum is not the one that was recorded; its content has changed")
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        return read_tensors(path)
     except FileNotFoundError:
         raise DamageError(f"{path}: is missing") from None
-    except (SafetensorError, OSError) as error:
+    except (OSError, ValueError) as error:
         raise DamageError(f"{path}: cannot be read ({error})") from None
 
 

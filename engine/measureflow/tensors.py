@@ -1,14 +1,14 @@
-"""Writing safetensors files: 8 bytes of the header's length, the header (JSON), then the tensors one after the other.
+"""safetensors files: 8 bytes of the header's length, the header (JSON), then the tensors one after the other.
 
-safetensors' own `save_file` is not used: it writes under a random name, which a killed process leaves behind, and the file
-can be read by its owner only.
+Of safetensors itself, `save_file` writes under a random name, which a killed process leaves behind, and for its owner only;
+the tensors of `safe_open` are the file's own pages, and change or break with it.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -18,6 +18,7 @@ NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
+TYPES = {name: kind for kind, name in NAMES.items()}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> str:
@@ -29,6 +30,23 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
             file.write(block)
             sha.update(block)
     return sha.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, each in memory of its own; raises OSError or ValueError where there are none."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        places: dict[str, Any] = json.loads(file.read(start - 8))
+        return {name: _read(file, start, place) for name, place in places.items() if name != "__metadata__"}
+
+
+def _read(file: BinaryIO, start: int, place: Mapping[str, Any]) -> torch.Tensor:
+    v = torch.empty(place["shape"], dtype=TYPES[place["dtype"]])
+    first, stop = place["data_offsets"]
+    file.seek(start + first)
+    if file.readinto(_bytes(v)) != stop - first:  # type: ignore[attr-defined] # of the file that open gives
+        raise ValueError("it ends too soon")
+    return v
 
 
 def _blocks(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> Iterator[bytes | memoryview]:
@@ -49,5 +67,5 @@ def _header(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> by
 
 
 def _bytes(v: torch.Tensor) -> memoryview:
-    """What a tensor on the CPU holds, not copied where it is contiguous."""
-    return v.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    """What a tensor on the CPU holds, not copied where it is contiguous; a lone number may have any stride."""
+    return v.contiguous().as_strided((v.numel(),), (1,)).view(torch.uint8).numpy().data
