@@ -32,10 +32,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Adds one JSON line to a file and waits until it is on the disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise MeasureflowError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

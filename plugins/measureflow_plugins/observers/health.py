@@ -79,7 +79,7 @@ class Health(Observer):
                 if isinstance(flow, TvBall):
                     at = float(mu.log_mass.exp().sum() >= PINNED * flow.radius)
                     found += self._pinned(f"measures.{name}.flows.{i}", name, flow, seen.last(f"{name}.{i}", at, self.patience))
-            if not mu.equal and float(mu.sign.min()) > 0:
+            if mu.size and not mu.equal and float(mu.sign.min()) > 0:
                 found += self._effective(name, _effective_share(mu), mu.size)
         return found
 
