@@ -242,7 +242,7 @@ def test_a_setting_is_checked_as_the_file_is(shell: Shell, setting: str) -> None
 def test_more_than_fits_in_memory(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=16 * 2**30))
     file = shell.write({"measures.nu.init.copies": 30_000_000})
-    says = ("needs about 44.7 GiB and 16.0 GiB are free", "'nu' alone has 1,500,000,000 atoms in d = 3", "lower its size")
+    says = ("needs about 67.1 GiB and 16.0 GiB are free", "'nu' alone has 1,500,000,000 atoms in d = 3", "lower its size")
     refused(shell, "run", file, "--out", "new", says=(str(file), *says))
     assert not (shell.folder / "new").exists()
 

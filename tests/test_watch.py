@@ -128,7 +128,7 @@ class Breaks(Flow):
 def broken(registry: Registry, at: int, steps: int, **more: Any) -> tuple[Simulation, System]:
     built = build(from_tables({**TABLES, "steps": steps, **more}, registry), registry)
     game = built.simulation.game
-    flows = {**game.players, "nu": (*game.players["nu"], Breaks(at))}
+    flows = {"nu": (*game.players["nu"], Breaks(at)), "gamma": ()}  # nobody who reads nu keeps its trouble
     return attrs.evolve(built.simulation, game=attrs.evolve(game, players=flows)), built.system
 
 

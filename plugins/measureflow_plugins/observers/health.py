@@ -82,7 +82,7 @@ class Health(Observer):
                 if isinstance(flow, TvBall):
                     at = float(sums.total(mu, mu.log_mass.exp()) >= PINNED * flow.radius)
                     found += self._pinned(f"measures.{name}.flows.{i}", name, flow, seen.last(f"{name}.{i}", at, self.patience))
-            if not mu.equal and float(sums.largest(mu, -mu.sign)) < 0:
+            if mu.whole and not mu.equal and float(sums.largest(mu, -mu.sign)) < 0:
                 found += self._effective(name, _effective_share(mu, sums), mu.whole)
         return found
 
