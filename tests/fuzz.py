@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ RUN: dict[str, Any] = {
     "observers": ["checkpoint", "snapshots"],
     "reducer": "chunked",
 }
+
+
+See = Callable[[Case, "Verdict"], None]
 
 
 class HangError(BaseException):
@@ -149,13 +152,14 @@ def workplace() -> Iterator[Path]:
             signal.signal(signal.SIGALRM, before)
 
 
-def tried(target: str, number: int, run: Mapping[str, bytes], seed: int | None) -> Iterator[tuple[Case, Verdict]]:
-    """Draws and judges so many cases of one target; without a seed they are always the same."""
-    found: list[tuple[Case, Verdict]] = []
+def tried(target: str, number: int, run: Mapping[str, bytes], seed: int | None, see: See = lambda *_: None) -> list[Verdict]:
+    """Draws and judges so many cases of one target, shown to `see` as they come; without a seed they are always the same."""
+    found: list[Verdict] = []
 
     def each(case: Case) -> None:
         if len(found) < number:
-            found.append((case, judged(case, run)))
+            found.append(judged(case, run))
+            see(case, found[-1])
 
     test: Any = hypothesis.given(cases(target, run))(each)
     settings = hypothesis.settings(
@@ -164,7 +168,7 @@ def tried(target: str, number: int, run: Mapping[str, bytes], seed: int | None) 
     )  # fmt: skip
     test = settings(test)
     (test if seed is None else hypothesis.seed(seed)(test))()
-    yield from found
+    return found
 
 
 def in_a_process(case: Case, run: Mapping[str, bytes]) -> Verdict:
@@ -175,38 +179,60 @@ def in_a_process(case: Case, run: Mapping[str, bytes]) -> Verdict:
     return Verdict("accepted" if done.returncode == 0 else "refused" if sound else "failed", done.stderr)
 
 
+@attrs.define
+class Told:
+    """What has been found so far: counts by target and end, and the kinds of failures, told at the first of each."""
+
+    keep: Path | None
+    counts: collections.Counter[tuple[str, str]] = attrs.field(factory=collections.Counter)
+    failures: set[str] = attrs.field(factory=set)
+
+    def see(self, case: Case, verdict: Verdict) -> None:
+        self.counts[case.target, verdict.kind] += 1
+        kind = re.sub(r"\d+(?:\.\d+)?|'[^']*'", "_", verdict.why)[:120]
+        if verdict.kind == "failed" and kind not in self.failures:
+            self.failures.add(kind)
+            print(f"--- {len(self.failures)}: {verdict.why.strip()}\n    {case.commands}", flush=True)
+            if self.keep:
+                self._store(case, self.keep / str(len(self.failures)))
+
+    def _store(self, case: Case, folder: Path) -> None:
+        for name, content in case.files.items():
+            if isinstance(content, bytes) and content != BESIDE.get(name):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(content)
+
+    def tell(self, title: str, *targets: str) -> int:
+        """Prints how the cases of these targets ended; returns the number of failures."""
+        ends = {end: sum(self.counts[target, end] for target in targets) for end in ("accepted", "refused", "failed")}
+        print(f"{title:8} {sum(ends.values()):6} cases: " + ", ".join(f"{n} {end}" for end, n in ends.items()), flush=True)
+        return ends["failed"]
+
+
 def command() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", choices=TARGETS)
-    parser.add_argument("--keep", type=Path, help="A folder for one case of each failure.")
+    parser.add_argument("--keep", type=Path, help="A folder for the files of the first case of each failure.")
     options = parser.parse_args()
-    keep = options.keep.resolve() if options.keep else None
-    failures: dict[str, tuple[str, Case]] = {}
-    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    told = Told(options.keep and options.keep.resolve())
     with workplace():
-        run = template()
+        run, sample = template(), list[Case]()
         for target in [options.target] if options.target else TARGETS:
             number = options.cases if options.target else round(options.cases * SHARES[target])
-            for i, (case, verdict) in enumerate(tried(target, number, run, options.seed)):
-                if i % (number // 3 or 1) == 0:
-                    verdict = verdict if verdict.kind == "failed" else in_a_process(case, run)
-                counts[target, verdict.kind] += 1
-                if verdict.kind == "failed":
-                    failures.setdefault(re.sub(r"\d+(?:\.\d+)?|'[^']*'", "_", verdict.why)[:120], (verdict.why, case))
-            told = {kind: counts[target, kind] for kind in ("accepted", "refused", "failed")}
-            print(f"{target:8} {sum(told.values()):6} cases: " + ", ".join(f"{n} {kind}" for kind, n in told.items()), flush=True)
-    for i, (why, case) in enumerate(failures.values()):
-        print(f"--- {why}\n    {case.commands}")
-        for name, content in case.files.items() if keep else ():
-            path = keep / str(i) / name  # type: ignore[operator]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes) and content != BESIDE.get(name):
-                path.write_bytes(content)
-    totals = {kind: sum(n for (_, ended), n in counts.items() if ended == kind) for kind in ("accepted", "refused", "failed")}
-    print(f"in all   {sum(totals.values()):6} cases: " + ", ".join(f"{n} {kind}" for kind, n in totals.items()))
-    sys.exit(1 if totals["failed"] else 0)
+
+            def see(case: Case, verdict: Verdict, every: int = number // 3 or 1) -> None:
+                told.see(case, verdict)
+                if sum(told.counts.values()) % every == 0:
+                    sample.append(attrs.evolve(case, target="process"))
+
+            tried(target, number, run, options.seed, see)
+            told.tell(target, target)
+        for case in sample:  # some of them once more, each in a process of its own
+            told.see(case, in_a_process(case, run))
+    told.tell("process", "process")
+    sys.exit(1 if told.tell("in all", *TARGETS, "process") else 0)
 
 
 if __name__ == "__main__":

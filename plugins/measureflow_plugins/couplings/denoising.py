@@ -19,6 +19,8 @@ from measureflow.schedule import within
 from measureflow_plugins.couplings.slopes import Slopes, moving
 from measureflow_plugins.domains.euclidean import Euclidean
 
+MOST = 1024  # copies of the data, which are held at one time
+
 
 @final
 @attrs.frozen
@@ -39,7 +41,7 @@ class Denoising(Coupling):
     feature: Feature
     noise: float = attrs.field(validator=within(0.0, open_low=True))
     beta: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
-    copies: int = attrs.field(default=2, validator=within(1))
+    copies: int = attrs.field(default=2, validator=within(1, MOST))
     antithetic: bool = True
     draw: Literal["once", "every-step"] = "once"
     seed: int = attrs.field(default=0, validator=within(0, 2**63))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from measureflow.coupling import Potential
+from measureflow.errors import MeasureflowError
 from measureflow.flow import Context, Flow
 from measureflow.measure import Particles
 from measureflow.schedule import Schedule, scheduled, within
@@ -56,6 +57,7 @@ class Restart(Flow):
         p = self._chance(h, context.step)
         if p == 0:
             return mu
+        self._fits(mu, context)
         chosen = None if p == 1 else context.noise.uniform(mu, "who") < p
         at = context.take(self.data, self._where(mu, context)).points
         if not mu.marks:
@@ -63,6 +65,14 @@ class Restart(Flow):
         new = context.fresh(mu.replace(points=at))
         marks = {name: _mixed(chosen, new.marks[name], mark) for name, mark in mu.marks.items()}
         return mu.replace(points=_mixed(chosen, at, mu.points), marks=marks)
+
+    def _fits(self, mu: Particles, context: Context) -> None:
+        home = context.system[self.data]
+        if (home.domain.kind, home.dim) != (mu.domain.kind, mu.dim):
+            raise MeasureflowError(
+                f"measures.{context.measure}.flows.{context.position} (restart): {self.data!r} lives on {home.domain.kind} with "
+                f"d = {home.dim}, this measure on {mu.domain.kind} with d = {mu.dim}; restart one that lives where its data do"
+            )
 
     def _chance(self, h: float, step: int) -> float:
         if self.every is not None:
