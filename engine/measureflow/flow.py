@@ -32,7 +32,7 @@ class Flow(ABC):
     the measures that `context.take` is used on; `once`, it acts once a step, whatever h is. Flows keep no state: what
     belongs to an atom (a momentum, a previous velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow
     needs and how they start.
-    `measureflow.testing.check_flow` tries these promises.
+    `measureflow.testing.check` tries these promises.
     """
 
     family: ClassVar[str] = "flow"
