@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 from small import Shell
-from test_faults import Drift, Halving
+from wrong import Drift, Halving
 
 import measureflow.plugins
 from measureflow.plugins import hookimpl

@@ -12,26 +12,29 @@ from measureflow.plugins import Registry, load
 from measureflow.testing import (
     common,
     couplings,
+    demands,
     domains,
     features,
     flows,
     laws,
     metrics,
     observers,
+    profiles,
     reducers,
     schedules,
     schemes,
     sources,
+    variations,
 )
 from measureflow.testing.promise import Promise
 from measureflow.testing.report import Report, worst
 from measureflow.testing.trial import Trial
 
 FAMILIES: Mapping[str, tuple[Promise, ...]] = {
-    "coupling": couplings.PROMISES,
+    "coupling": couplings.PROMISES + variations.PROMISES,
     "domain": domains.PROMISES,
-    "feature": features.PROMISES,
-    "flow": flows.PROMISES + laws.PROMISES,
+    "feature": profiles.PROMISES + features.PROMISES,
+    "flow": flows.PROMISES + demands.PROMISES + laws.PROMISES,
     "init": sources.INIT,
     "metric": metrics.PROMISES,
     "observer": observers.PROMISES,
