@@ -80,7 +80,7 @@ class Coupling(ABC):
     - `energy(system, reducer)`: the learned energy f, whose Gibbs law exp(-f) dtau models the data; metrics read it. Where
       a functional learns no energy, raise TypeError with the reason.
 
-    `measureflow.testing.check_coupling` holds `bind` against finite differences of `value`.
+    `measureflow.testing.check` holds `bind` against finite differences of `value`.
     """
 
     family: ClassVar[str] = "coupling"

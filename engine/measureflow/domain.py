@@ -26,7 +26,7 @@ class Domain(ABC):
     - `distance_to(points)`: how far each point is from the domain, for error messages;
     - `dimension(d)`: the dimension of the manifold inside R^d.
 
-    `measureflow.testing.check_domain` tries all of it on random points.
+    `measureflow.testing.check` tries all of it on random points.
     """
 
     family: ClassVar[str] = "domain"

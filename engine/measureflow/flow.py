@@ -34,7 +34,7 @@ class Flow(ABC):
     measure that is held here, else the whole. Flows keep no state: what
     belongs to an atom (a momentum, a previous velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow
     needs and how they start.
-    `measureflow.testing.check_flow` tries these promises.
+    `measureflow.testing.check` tries these promises.
     """
 
     family: ClassVar[str] = "flow"

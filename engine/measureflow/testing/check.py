@@ -12,27 +12,30 @@ from measureflow.plugins import Registry, load
 from measureflow.testing import (
     common,
     couplings,
+    demands,
     domains,
     features,
     flows,
     laws,
     metrics,
     observers,
+    profiles,
     reducers,
     schedules,
     schemes,
     sources,
     teams,
+    variations,
 )
 from measureflow.testing.promise import Promise
 from measureflow.testing.report import Report, worst
 from measureflow.testing.trial import Trial
 
 FAMILIES: Mapping[str, tuple[Promise, ...]] = {
-    "coupling": couplings.PROMISES + teams.COUPLING,
+    "coupling": couplings.PROMISES + variations.PROMISES + teams.COUPLING,
     "domain": domains.PROMISES,
-    "feature": features.PROMISES,
-    "flow": flows.PROMISES + laws.PROMISES + teams.FLOW,
+    "feature": profiles.PROMISES + features.PROMISES,
+    "flow": flows.PROMISES + demands.PROMISES + laws.PROMISES + teams.FLOW,
     "init": sources.INIT,
     "metric": metrics.PROMISES + teams.METRIC,
     "observer": observers.PROMISES,

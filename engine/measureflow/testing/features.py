@@ -5,7 +5,7 @@ from torch import Tensor
 
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
-from measureflow.feature import Feature, Lift
+from measureflow.feature import Feature
 from measureflow.keops import KeOps
 from measureflow.measure import Need, Particles
 from measureflow.testing.promise import DIFFERENCE, STEP, Found, InapplicableError, Promise, close, holds, promise, same
@@ -16,7 +16,7 @@ from measureflow.testing.trial import Trial
 LOW = 1e-3  # allowed between float32 and float64: 6e-8 times conditions of up to 1e4
 
 
-def _sides(phi: Feature, x: Space, n: int, m: int) -> list[tuple[str, Feature, Space, Tensor, Particles]]:
+def sides(phi: Feature, x: Space, n: int, m: int) -> list[tuple[str, Feature, Space, Tensor, Particles]]:
     """Each side of a feature: its name, the feature, the space of its points, points, and atoms on the other."""
     y = phi.parameter_space(x)
     theta = measure(y, m, seed=2, signed=True)
@@ -26,59 +26,22 @@ def _sides(phi: Feature, x: Space, n: int, m: int) -> list[tuple[str, Feature, S
     ]
 
 
-def _arguments(phi: Feature) -> Tensor:
-    """Numbers that the profile takes."""
-    u = normals(200, seed=4)
-    return u.clamp(-0.95, 0.95) if phi.form == "dot" else u.square() + 0.1
-
-
-def _scalar(phi: Feature) -> None:
+def scalar(phi: Feature) -> None:
     if phi.form == "autograd":
         raise InapplicableError("a torch function has no profile")
-
-
-@promise("profile(u, k) is the k-th derivative of profile(u, 0) in u; of a radial feature u is the squared distance")
-def profile_derivatives(phi: Feature, trial: Trial) -> Found:
-    """The profile of each order is the derivative of the one before, by autograd."""
-    _scalar(phi)
-    u = _arguments(phi)
-    for order in range(phi.orders):
-        leaf = u.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(phi.profile(leaf, order).sum(), leaf)
-        yield close(f"profile of order {order + 1} is the derivative of order {order}", phi.profile(u.clone(), order + 1), slope)
-
-
-@promise("state the degree of u -> kappa(u), or None: values are taken from gradients by Euler's identity")
-def homogeneity(phi: Feature, trial: Trial) -> Found:
-    """The profile is homogeneous of the degree it states."""
-    if not phi.degree:
-        raise InapplicableError("it states no degree")
-    u = _arguments(phi)
-    yield close("u kappa'(u) = degree kappa(u)", u * phi.profile(u.clone(), 1), phi.degree * phi.profile(u.clone(), 0))
-
-
-@promise("lower `orders`, or clamp the argument: rounding takes products of unit vectors above 1 and distances to 0")
-def bounded_at_the_ends(phi: Feature, trial: Trial) -> Found:
-    """Where points coincide or rounding leaves the range, profiles up to `orders` are finite."""
-    _scalar(phi)
-    ends = torch.tensor([1.0, 1 + 1e-12, -1.0, -1 - 1e-12] if phi.form == "dot" else [0.0, 1e-300], dtype=torch.float64)
-    for order in range(phi.orders + 1):
-        yield holds(
-            f"profile of order {order} is not finite at {ends.tolist()}", bool(phi.profile(ends.clone(), order).isfinite().all())
-        )
 
 
 @promise("pair is the truth, the profile and its lifts must give the same sums")
 def values_are_sums(phi: Feature, trial: Trial) -> Found:
     """Both sides' sums by the engine are those of the whole matrix."""
-    for name, side, _, at, other in _sides(phi, trial.space, *trial.sizes):
+    for name, side, _, at, other in sides(phi, trial.space, *trial.sizes):
         yield close(f"values on the {name}", Chunked(tile=64).field(side, at, other, Need.BOTH).value, dense(side, at, other))
 
 
 @promise("look at the profile's first derivative and at the lifts' pullback")
 def gradients_are_autograds(phi: Feature, trial: Trial) -> Found:
     """Both sides' gradients by the engine are those of torch."""
-    for name, side, _, at, other in _sides(phi, trial.space, *trial.sizes):
+    for name, side, _, at, other in sides(phi, trial.space, *trial.sizes):
         leaf = at.clone().requires_grad_()
         (grad,) = torch.autograd.grad(dense(side, leaf, other).sum(), leaf)
         yield close(f"gradients on the {name}", Chunked(tile=64).field(side, at, other, Need.BOTH).grad, grad)
@@ -87,7 +50,7 @@ def gradients_are_autograds(phi: Feature, trial: Trial) -> Found:
 @promise("gradients are ambient: their tangent part must be the derivative along the domain")
 def slope_along_the_domain(phi: Feature, trial: Trial) -> Found:
     """The tangent part of a gradient is the derivative of the value along geodesics, by central differences."""
-    for name, side, space, at, other in _sides(phi, trial.space, *trial.sizes):
+    for name, side, space, at, other in sides(phi, trial.space, *trial.sizes):
         v = space.domain.tangent(at, normals(*at.shape, seed=5))
         ends = [dense(side, space.domain.exp(at, e * v), other).detach() for e in (STEP, -STEP)]
         near = (ends[0] - ends[1]) / (2 * STEP)
@@ -101,30 +64,14 @@ def slope_along_the_domain(phi: Feature, trial: Trial) -> Found:
 @promise("directional sums take the profile's derivatives up to `orders`: state no more than are right")
 def directional_derivatives(phi: Feature, trial: Trial) -> Found:
     """Derivatives along vectors at the atoms, and their gradients, are those of torch."""
-    (_, _, _, at, other), _ = _sides(phi, trial.space, min(trial.sizes[0], 12), min(trial.sizes[1], 6))
+    (_, _, _, at, other), _ = sides(phi, trial.space, min(trial.sizes[0], 12), min(trial.sizes[1], 6))
     yield from directional(Chunked(), phi, at.requires_grad_(), other)
-
-
-@promise("differentiate forward: push(points, v) is its derivative along v, pullback(points, w) the transpose applied to w")
-def lifts(phi: Feature, trial: Trial) -> Found:
-    """Each lift's pullback is the transposed derivative of forward by autograd, and its push the derivative."""
-    for lift, (name, _, _, at, _) in zip(phi.lifts, _sides(phi, trial.space, *trial.sizes), strict=True):
-        yield from _lift(lift, name, at)
-
-
-def _lift(lift: Lift, name: str, at: Tensor) -> Found:
-    v, leaf = normals(*at.shape, seed=5), at.clone().requires_grad_()
-    lifted = lift.forward(leaf)
-    w = normals(*lifted.shape, seed=6)
-    pulled = torch.autograd.grad((lifted * w).sum(), leaf)[0]
-    yield close(f"pullback on the {name}", lift.pullback(at, w), pulled)
-    yield close(f"push on the {name}", (w * lift.push(at, v)).sum(1), (pulled * v).sum(1))
 
 
 @promise("look at shapes: a sum over one atom at one point is a sum")
 def one_by_one(phi: Feature, trial: Trial) -> Found:
     """One point and one atom are enough, on both sides."""
-    for name, side, _, at, other in _sides(phi, trial.space, 1, 1):
+    for name, side, _, at, other in sides(phi, trial.space, 1, 1):
         field = Chunked().field(side, at, other, Need.BOTH)
         yield close(f"value on the {name}", field.value, dense(side, at, other))
         yield holds(f"the gradient on the {name} has another shape", field.grad.shape == at.shape)
@@ -133,7 +80,7 @@ def one_by_one(phi: Feature, trial: Trial) -> Found:
 @promise("a profile may overwrite its argument and nothing else; pair nothing at all")
 def pure(phi: Feature, trial: Trial) -> Found:
     """pair and the sums leave points as they were, and give the same when asked again."""
-    for name, side, _, at, other in _sides(phi, trial.space, *trial.sizes):
+    for name, side, _, at, other in sides(phi, trial.space, *trial.sizes):
         before = {"at": at.clone(), **{part: tensor.clone() for part, tensor in other.tensors.items()}}
         first = side.pair(at, other.points).clone()
         Chunked().field(side, at, other, Need.BOTH)
@@ -144,7 +91,7 @@ def pure(phi: Feature, trial: Trial) -> Found:
 @promise("make constants with the dtype of the points, or use plain numbers")
 def float32(phi: Feature, trial: Trial) -> Found:
     """In float32 it stays float32, and near float64."""
-    for name, side, _, at, other in _sides(phi, trial.space, *trial.sizes):
+    for name, side, _, at, other in sides(phi, trial.space, *trial.sizes):
         low = Chunked().field(side, at.float(), cast(other, torch.float32), Need.VALUE).value
         yield holds(f"values on the {name} become {low.dtype}", low.dtype == torch.float32)
         yield close(f"values in float32 on the {name}", low.double(), dense(side, at, other), LOW)
@@ -153,24 +100,20 @@ def float32(phi: Feature, trial: Trial) -> Found:
 @promise("write the profile with methods that tensors and LazyTensors share: sqrt, clamp, acos, arithmetic with floats")
 def keops_agrees(phi: Feature, trial: Trial) -> Found:
     """KeOps gives the same sums, so that the profile is valid on its LazyTensors."""
-    _scalar(phi)
+    scalar(phi)
     if not trial.keops:
         raise InapplicableError("asked for by keops = True: each formula compiles for seconds")
-    for name, side, _, at, other in _sides(phi, trial.space, *trial.sizes):
+    for name, side, _, at, other in sides(phi, trial.space, *trial.sizes):
         field, wanted = (reducer.field(side, at, other, Need.BOTH) for reducer in (KeOps(), Chunked()))
         yield close(f"values on the {name}", field.value, wanted.value)
         yield close(f"gradients on the {name}", field.grad, wanted.grad)
 
 
 PROMISES: tuple[Promise, ...] = (
-    profile_derivatives,
-    homogeneity,
-    bounded_at_the_ends,
     values_are_sums,
     gradients_are_autograds,
     slope_along_the_domain,
     directional_derivatives,
-    lifts,
     one_by_one,
     pure,
     float32,

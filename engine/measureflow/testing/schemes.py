@@ -19,6 +19,13 @@ RATIO = 2.5  # by which a difference of second order must shrink, at least, wher
 NOTHING = 1e-10  # of two steps: the same
 
 
+def turns(scheme: Scheme, game: Game, system: System, h: float) -> System:
+    """As many steps as there are players, after which everybody has had a turn whatever the scheme."""
+    for _ in game.players:
+        system = scheme.advance(system, game, h).tick(h)
+    return system
+
+
 def start(scheme: Scheme, trial: Trial) -> tuple[Game, System]:
     """The trial's game, and its first system with the scheme's marks."""
     built = trial.built(order=scheme)
@@ -59,11 +66,12 @@ def zero_step_is_the_identity(scheme: Scheme, trial: Trial) -> Found:
 
 @promise("replace the measures of game.players in the system and leave its clock to the engine")
 def only_players_move(scheme: Scheme, trial: Trial) -> Found:
-    """Every player moves, all others stand still, and the clock is not touched."""
+    """In as many steps as there are players each of them moves, all others stand still, and the clock is not touched."""
     game, system = start(scheme, trial)
-    following = scheme.advance(system, game, H)
-    yield holds("measures were lost or added", following.measures.keys() == system.measures.keys())
-    yield holds("the clock was changed", (following.step, following.time) == (system.step, system.time))
+    once = scheme.advance(system, game, H)
+    yield holds("measures were lost or added", once.measures.keys() == system.measures.keys())
+    yield holds("the clock was changed", (once.step, once.time) == (system.step, system.time))
+    following = turns(scheme, game, system, H)
     for name in system.measures:
         one, other = system[name].tensors, following[name].tensors
         if name in game.players:
@@ -83,9 +91,9 @@ def marks_are_declared(scheme: Scheme, trial: Trial) -> Found:
         yield holds(f"marks of {name} changed shape", all(one[k].shape == other[k].shape for k in one.keys() & other.keys()))
 
 
-@promise("every measure must move by its own field times h, once: look for factors and for moves taken twice")
+@promise("every measure must move by its own field times h, once a step: look for factors and for moves taken twice")
 def first_order(scheme: Scheme, trial: Trial) -> Found:
-    """A step agrees to first order in h with everybody moving at once."""
+    """As many steps as there are players agree, to first order in h, with as many in which everybody moves at once."""
     game, system = start(scheme, trial)
     noise = Watched(Keyed(0))
     scheme.advance(system, attrs.evolve(game, noise=noise), H)
@@ -97,10 +105,13 @@ def first_order(scheme: Scheme, trial: Trial) -> Found:
 
 
 def _apart(scheme: Scheme, game: Game, system: System, h: float) -> float:
-    """Largest distance from where every player would be that walks by itself."""
-    following = scheme.advance(system, game, h)
-    walked = {name: game.walk(name, system, h) for name in game.players}
-    parts = [(following[name].tensors[part], mu.tensors[part]) for name, mu in walked.items() for part in ("points", "log_mass")]
+    """Largest distance from where every player would be that walks by itself, and reads the others as they were."""
+    following, walked = turns(scheme, game, system, h), system
+    for _ in game.players:
+        walked = walked.replace({name: game.walk(name, walked, h) for name in game.players}).tick(h)
+    parts = [
+        (following[name].tensors[part], walked[name].tensors[part]) for name in game.players for part in ("points", "log_mass")
+    ]
     return max(float((one - other).abs().max()) for one, other in parts)
 
 
