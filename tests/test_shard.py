@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from measureflow.measure import Need, Particles, System
 from measureflow.observe import measured
 from measureflow.plugins import Registry
 from measureflow.shard import Sharded, part
-from measureflow.simulate import run
+from measureflow.simulate import advance, run
 from measureflow.team import Team
 from measureflow.testing import measure, normals
 from measureflow.threads import together
@@ -134,6 +135,45 @@ def small(name: str) -> dict[str, Any]:
         if "size" in mine["init"]:
             mine["init"]["size"] = min(mine["init"]["size"], 24)
     return tables
+
+
+@attrs.frozen(eq=False)
+class Counted(Team):
+    """A team that notes what shapes go between the processes."""
+
+    team: Team
+    rank: int
+    size: int
+    sums: list[tuple[int, ...]]
+    sent_: list[tuple[int, ...]]
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        self.sums.append(tuple(tensor.shape))
+        return self.team.sum(tensor)
+
+    def sent(self, tensor: Tensor, rank: int) -> Tensor:
+        self.sent_.append(tuple(tensor.shape))
+        return self.team.sent(tensor, rank)
+
+
+def test_a_step_of_dual_training_adds_up_one_field_of_the_neurons(registry: Registry) -> None:
+    """One all-reduce of m x (1 + d) numbers a step, and nothing else goes between the processes."""
+    e = from_tables({**small("dual-sphere"), "metrics": [], "steps": 3}, registry)
+    built = build(e, registry)
+    assert [flow.kind for flow in built.simulation.game.players["nu"]] == ["langevin"]
+    m, d = built.system["gamma"].size, built.system["gamma"].dim
+
+    def work(team: Team) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        counted = Counted(team, team.rank, team.size, [], [])
+        mine = built.dealt(counted, ["nu", "data", "test"])
+        system = mine.system
+        for _ in range(3):
+            system = advance(mine.simulation, system)
+        return counted.sums, counted.sent_
+
+    for sums, sent in together(2, work):
+        assert sums == [(m, 1 + d)] * 3
+        assert sent == []
 
 
 def after(built: Built, steps: int) -> System:
