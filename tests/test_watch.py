@@ -327,6 +327,9 @@ def test_few_effective_atoms_are_said(shell: Shell) -> None:
     assert list(warnings("bad")) == ["ess.nu"]
     assert "nu: its 200 atoms of unequal mass are worth " in said.err
     assert "or add a flow 'birth-death'" in said.err
+    grid = {"measures.nu.flows": [{"kind": "entropic-reaction", "rate": 100.0}], "coupling.strength": 50.0}
+    done(shell("run", shell.write(grid, tables), "--out", "grid"))
+    assert warnings("grid") == {}, "a grid's masses are a density"
 
 
 def test_a_functional_that_rises_is_said(shell: Shell) -> None:

@@ -16,6 +16,7 @@ from measureflow.observe import Looks, Observer, Row, See, Shows, Stage
 from measureflow.reduce import Reducer
 from measureflow.schedule import within
 from measureflow.shard import Sharded
+from measureflow_plugins.flows.entropic_reaction import EntropicReaction
 from measureflow_plugins.flows.fisher_rao import FisherRao
 from measureflow_plugins.flows.metropolis import ACCEPTED
 from measureflow_plugins.flows.tv_ball import TvBall
@@ -38,7 +39,8 @@ class Health(Observer):
 
     - acceptance: of Metropolis proposals, a share below `accepted` over `patience` looks; above .99 where nothing else moves,
       so that no other measure keeps the step small;
-    - ess: the effective share (sum p)^2 / (M sum p^2) of a positive measure's unequal masses is below `effective`;
+    - ess: the effective share (sum p)^2 / (M sum p^2) of a positive measure's unequal masses is below `effective`; not where
+      `entropic-reaction` makes the masses a density on a grid;
     - tv: a measure stood at the bound of its `tv-ball` at `pinned` of the last `patience` looks or more;
     - energy: the metric `objective`, where it is measured and one measure descends it without noise, rose within ten of its
       values by a tenth of its whole fall.
@@ -82,7 +84,8 @@ class Health(Observer):
                 if isinstance(flow, TvBall):
                     at = float(sums.total(mu, mu.log_mass.exp()) >= PINNED * flow.radius)
                     found += self._pinned(f"measures.{name}.flows.{i}", name, flow, seen.last(f"{name}.{i}", at, self.patience))
-            if mu.whole and not mu.equal and float(sums.largest(mu, -mu.sign)) < 0:
+            grid = any(isinstance(flow, EntropicReaction) for flow in flows)  # its masses are a density, not a sample's
+            if mu.whole and not mu.equal and not grid and float(sums.largest(mu, -mu.sign)) < 0:
                 found += self._effective(name, _effective_share(mu, sums), mu.whole)
         return found
 
