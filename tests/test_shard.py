@@ -11,14 +11,15 @@ from torch import Tensor
 
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
-from measureflow.errors import MeasureflowError
+from measureflow.errors import MeasureflowError, NonFiniteError
 from measureflow.experiment import Built, build, from_tables
+from measureflow.guard import Guard
 from measureflow.measure import Need, Particles, System
 from measureflow.observe import measured
 from measureflow.plugins import Registry
 from measureflow.shard import Sharded, part
 from measureflow.simulate import advance, run
-from measureflow.team import Team
+from measureflow.team import Alone, Team
 from measureflow.testing import measure, normals
 from measureflow.threads import together
 from measureflow_plugins.domains.sphere import Sphere
@@ -174,6 +175,26 @@ def test_a_step_of_dual_training_adds_up_one_field_of_the_neurons(registry: Regi
     for sums, sent in together(2, work):
         assert sums == [(m, 1 + d)] * 3
         assert sent == []
+
+
+def test_trouble_in_one_process_is_told_by_all(registry: Registry) -> None:
+    """One atom of the last process starts so far out that its step runs away; the error is that of one process."""
+    tables = small("langevin-double-well")
+    tables["measures"]["nu"]["flows"] = [{"kind": "langevin"}]
+    built = build(from_tables(tables, registry), registry)
+    points = built.system["nu"].points.clone()
+    points[-1] = 1e4
+    built = attrs.evolve(built, system=built.system.replace({"nu": built.system["nu"].replace(points=points)}))
+
+    def told(built: Built, team: Team) -> tuple[str, int]:
+        with pytest.raises(NonFiniteError) as caught:
+            list(run(built.simulation, built.system, 20, Guard(lambda step: False, team)))
+        assert caught.value.last is not None
+        return str(caught.value), caught.value.last.step
+
+    wanted = told(built, Alone())
+    assert "measures.nu.flows.0" in wanted[0]
+    assert together(2, lambda team: told(built.dealt(team, ["nu"]), team)) == [wanted, wanted]
 
 
 def after(built: Built, steps: int) -> System:

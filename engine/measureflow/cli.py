@@ -170,5 +170,6 @@ def _called(arguments: list[str], registry: Registry, traceback: bool) -> None:
         who = None if traceback else blamed(error, registry)
         if who is None:
             raise
-        click.echo(f"error: {who}; `measureflow --traceback` before the command shows all of it", err=True)
+        if speaks():
+            click.echo(f"error: {who}; `measureflow --traceback` before the command shows all of it", err=True)
         sys.exit(1)
