@@ -43,7 +43,7 @@ def killed_and_compared(shell: Shell, kills: int, steps: int) -> Tally:
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(shell: Shell) -> None:
-    tally = killed_and_compared(shell, kills=4, steps=60)
+    tally = killed_and_compared(shell, kills=4, steps=20)
     assert tally.kills == 4
 
 
