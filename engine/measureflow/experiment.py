@@ -148,7 +148,7 @@ def load(path: Path, registry: Registry, settings: tuple[str, ...] = ()) -> Expe
 def from_tables(raw: Mapping[str, Any], registry: Registry, where: str = "experiment") -> Experiment:
     """The experiment that tables describe, ready to be built here; raises ConfigError with every problem."""
     experiment = typed(raw, registry, where)
-    problems = [*_clashes(experiment), *_unavailable(experiment)]
+    problems = [*_clashes(experiment), *_unavailable(experiment)] or [*_homeless(experiment)]
     if problems:
         raise ConfigError(where, problems)
     return experiment
@@ -174,15 +174,19 @@ def _unavailable(e: Experiment) -> Iterator[str]:
         yield str(error)
         return
     yield from _loose_ends(e, sizes)
-    try:
-        spaces(e)
-    except MeasureflowError as error:
-        yield f"coupling ({e.coupling.kind}): {error}"
     for name in e.measures:
         try:
             _atoms(name, e, sizes)
         except MeasureflowError as error:
             yield str(error)
+
+
+def _homeless(e: Experiment) -> Iterator[str]:
+    """Why the coupling cannot say where the measures live, of parts that are sound each by itself."""
+    try:
+        spaces(e)
+    except MeasureflowError as error:
+        yield f"coupling ({e.coupling.kind}): {error}"
 
 
 def _clashes(e: Experiment) -> Iterator[str]:
