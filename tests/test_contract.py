@@ -1,13 +1,15 @@
 """Every registered component keeps the promises of its family; one without an example fails here."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from measureflow.errors import ConfigError
 from measureflow.plugins import FAMILIES, Registry, load
-from measureflow.testing import check, common
+from measureflow.testing import check, common, linear
 from measureflow.testing.examples import Example, read
+from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.flows.kinetic_langevin import KineticLangevin
 from measureflow_plugins.flows.langevin import Langevin
 
@@ -47,3 +49,12 @@ def test_examples_that_say_what_nobody_reads_are_refused(tmp_path: Path) -> None
     assert "did you mean '_signed'?" in first
     assert "unknown family 'flaw'" in second
     assert "did you mean 'flow'?" in second
+
+
+def test_the_exact_law_under_a_linear_force_is_that_of_ornstein_uhlenbeck() -> None:
+    """dx = -(k x - b) dt + sqrt(2) dW: mean b/k + (m - b/k) e^-kt, variance 1/k + (v - 1/k) e^-2kt; Euler is off by O(h)."""
+    k, b = linear.FORCE, linear.SLOPE
+    mean = b / k + (linear.START - b / k) * math.exp(-k)
+    variance = 1 / k + (linear.SPREAD - 1 / k) * math.exp(-2 * k)
+    got = linear.law(Langevin(), Euclidean(), 1 / 1024, 1024)
+    assert got == pytest.approx((mean, variance), abs=2e-3)

@@ -14,7 +14,7 @@ from measureflow.testing.flows import after
 from measureflow.testing.promise import InapplicableError
 from measureflow.testing.systems import Quadratic
 
-FORCE = 1.3  # V(x) = 1.3 x^2 / 2 - 0.4 x
+FORCE, SLOPE = 1.3, 0.4  # V(x) = FORCE x^2 / 2 - SLOPE x
 START, SPREAD = 0.7, 0.2  # mean of x at time 0, and its variance
 
 
@@ -91,6 +91,6 @@ def _step(flow: Flow, line: Domain, h: float, names: list[str], states: Tensor, 
     """The states (n, s) after a step."""
     mu = _marked(flow, line, states[:, -1:].clone())
     marks = {name: states[:, i].reshape(mu.marks[name].shape).clone() for i, name in enumerate(names[:-1])}
-    force = Quadratic(torch.full((1, 1), FORCE, dtype=torch.float64), torch.full((1,), -0.4, dtype=torch.float64))
+    force = Quadratic(torch.full((1, 1), FORCE, dtype=torch.float64), torch.full((1,), -SLOPE, dtype=torch.float64))
     moved = after(flow, System({"mu": mu.replace(marks=marks)}), h, force, noise)
     return torch.cat([*(moved.marks[name].reshape(-1, 1) for name in names[:-1]), moved.points], 1)
