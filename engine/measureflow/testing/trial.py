@@ -24,7 +24,7 @@ SMALL: Mapping[str, Any] = {
     "reducer": "chunked",
     "data": {"kind": "teacher", "neurons": [[1.0, 0.0, 0.0]], "weights": [-3.0], "train": 20, "test": 16},
     "measures": {
-        "nu": {"init": {"kind": "data", "copies": 2}, "flows": [{"kind": "wasserstein"}]},
+        "nu": {"init": {"kind": "uniform", "size": 30}, "flows": [{"kind": "wasserstein"}]},
         "gamma": {"init": {"kind": "uniform", "size": 8, "signs": "balanced"}, "flows": [{"kind": "wfr"}]},
     },
     "coupling": {"kind": "dual-ebm", "feature": "gaussian"},
