@@ -149,7 +149,7 @@ def workplace() -> Iterator[Path]:
         raise HangError(f"more than {SECONDS} s")
 
     back, before = Path.cwd(), signal.signal(signal.SIGALRM, late)
-    with tempfile.TemporaryDirectory() as folder, mock.patch("psutil.virtual_memory", lambda: FREE):
+    with tempfile.TemporaryDirectory() as folder, mock.patch("psutil.virtual_memory", return_value=FREE):
         os.chdir(folder)
         try:
             yield Path(folder)

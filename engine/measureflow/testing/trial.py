@@ -6,9 +6,11 @@ from typing import Any, Literal, final
 
 import attrs
 
+from measureflow.building import Built, build
 from measureflow.domain import Space
-from measureflow.experiment import Built, Experiment, build, from_tables
+from measureflow.experiment import Experiment
 from measureflow.feature import Feature
+from measureflow.loading import from_tables
 from measureflow.measure import System
 from measureflow.plugins import Registry
 from measureflow.simulate import advance
