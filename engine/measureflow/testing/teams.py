@@ -127,7 +127,10 @@ def played_in_parts(scheme: Scheme, trial: Trial) -> Found:
 def summed_in_parts(reducer: Reducer, trial: Trial) -> Found:
     """Two processes that hold a part of the atoms each find the sums that one process finds."""
     phi, at, sources = reducers.asked(reducer, trial)
-    for source in sources:
+    large = [source for source in sources if source.size >= PROCESSES]
+    if not large:
+        raise InapplicableError(f"no measure of {PROCESSES} atoms or more was asked for")
+    for source in large:  # of fewer, a process would hold nothing or all
         wanted = reducer.field(phi, at, source, Need.BOTH)
 
         def both(team: Team, source: Particles = source) -> Tensor:
