@@ -18,6 +18,7 @@ from small import TABLES, Shell
 from test_run import done, same
 
 from measureflow.cli import main
+from measureflow.files import holding
 
 
 def same_snapshots(one: str, two: str) -> None:
@@ -127,3 +128,12 @@ def test_fifty_kills(shell: Shell) -> None:
     print(tally)
     assert tally.kills >= 50
     assert tally.in_a_checkpoint >= 5
+
+
+def test_two_processes_do_not_write_into_one_run(shell: Shell) -> None:
+    assert shell("run", shell.write(), "--out", "new").code == 0
+    with holding(Path("new")):
+        said = shell("resume", "new", "--steps", "5")
+        assert said.code == 2
+        assert said.err == "error: new: another process is at work in it; wait for it, or take another folder\n"
+    assert shell("resume", "new", "--steps", "5", "--quiet").code == 0

@@ -149,3 +149,28 @@ def test_what_one_process_would_refuse_is_said_once(tmp_path: Path) -> None:
     assert [line for line in err.splitlines() if "exists already" in line] == [
         f"error: {tmp_path / 'there'}: exists already; give --out another folder, or `measureflow resume {tmp_path / 'there'}`"
     ]
+
+
+def test_a_restart_resumes_no_run_of_another(tmp_path: Path, registry: Registry) -> None:
+    """torchrun starts everyone anew after the refusal; the run in the folder, which could go on, is left as it was."""
+    other = written(tmp_path, DUAL, name="other", steps=2)
+    done(launched(1, "run", other, "--out", tmp_path / "old", "--quiet"))
+    process = launched(2, "run", written(tmp_path, DUAL), "--out", tmp_path / "old", restarts=1)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count("exists already") == 2
+    assert recorded(tmp_path / "old", registry).name == "other"
+
+
+def test_a_restart_of_a_run_that_is_done_is_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = written(tmp_path, DUAL, steps=2)
+    done(launched(1, "run", config, "--out", tmp_path / "run", "--quiet"))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    done(launched(1, "run", config, "--out", tmp_path / "run", "--quiet"))
+
+
+def test_too_many_processes_are_told_before_a_folder_is_there(tmp_path: Path) -> None:
+    process = launched(2, "run", written(tmp_path, DUAL, sharded=["teacher"]), "--out", tmp_path / "run")
+    _, err = process.communicate(timeout=120)
+    assert "error: sharded: 'teacher' has 1 atoms for 2 processes; leave it out" in err.splitlines()
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,9 @@
 """Measures held in parts by several processes are the measures held whole, up to rounding; threads stand for processes."""
 
 import tomllib
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,16 @@ import torch
 from torch import Tensor
 
 from measureflow.building import Built, build
+from measureflow.checkpoint import newest, save_checkpoint
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
 from measureflow.errors import LostError, MeasureflowError, NonFiniteError
 from measureflow.guard import Guard
 from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
-from measureflow.observe import measured
+from measureflow.observe import Every, Observer, See, Stage, Watch, measured, observed
 from measureflow.plugins import Registry
+from measureflow.record import Asked, stage_of
 from measureflow.shard import Sharded, part
 from measureflow.simulate import advance, run
 from measureflow.team import Alone, Team
@@ -238,3 +243,44 @@ def _same(mine: Particles, other: Particles, tolerance: float) -> None:
         torch.testing.assert_close(
             mine.tensors[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda said, n=name: f"{n}: {said}"
         )
+
+
+def test_all_go_on_from_one_checkpoint_whatever_each_can_see(registry: Registry, tmp_path: Path) -> None:
+    """The first process says which one is whole; the others read that one."""
+    e = from_tables(small("dual-sphere"), registry)
+    built, stage = build(e, registry), stage_of(e, Asked(tmp_path))
+    for step in (1, 2):
+        save_checkpoint(attrs.evolve(built.system, step=step), stage)
+
+    def resumed(team: Team) -> int:
+        return newest(built.system, attrs.evolve(stage, team=team), lambda text: None).step
+
+    assert together(2, resumed) == [2, 2]
+    next(tmp_path.glob("checkpoints/*2.part*")).write_bytes(b"")
+    assert together(2, resumed) == [1, 1]
+
+
+def test_a_whole_system_is_let_go_before_the_next_step(registry: Registry) -> None:
+    """Shown to an observer, all atoms are not kept while the next step is computed."""
+    seen: list[weakref.ref[System]] = []
+
+    @attrs.frozen
+    class Looker(Observer):
+        kind = "looker"
+
+        @contextmanager
+        def watch(self, stage: Stage) -> Iterator[See]:
+            yield lambda system, row: seen.append(weakref.ref(system))
+
+    e = from_tables(small("dual-sphere"), registry)
+    built = build(e, registry)
+
+    def work(team: Team) -> list[bool]:
+        mine = built.dealt(team, ["nu"])
+        stage = stage_of(e, Asked(Path(), team=team))
+        kept = []
+        for _ in observed(run(mine.simulation, mine.system, 2), stage, mine.view, (), [Watch(Looker(), Every())]):
+            kept.append(any(ref() is not None for ref in seen))
+        return kept
+
+    assert not any(together(2, work)[0])

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import tomli_w
-from filelock import FileLock
 from small import TABLES, Said, Shell
 from test_run import pressing, same
 
@@ -148,7 +147,7 @@ def test_run_all_refuses_other_tables_and_a_folder_at_work(tmp_path: Path) -> No
     (tmp_path / "one.toml").write_text("steps = 4\n")
     with pytest.raises(MeasureflowError, match=r"one\.toml: is there already and says otherwise"):
         run_all([Member("one", {"steps": 3})], tmp_path)
-    with FileLock(tmp_path / ".lock"), pytest.raises(MeasureflowError, match="another process is at work"):
+    with holding(tmp_path), pytest.raises(MeasureflowError, match="another process is at work"):
         run_all([], tmp_path)
 
 

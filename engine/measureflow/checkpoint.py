@@ -63,6 +63,15 @@ def newest(fresh: System, stage: Stage, warn: Callable[[str], object]) -> System
 
     Raises MeasureflowError where checkpoints are there and none is whole.
     """
+    read: list[System] = []
+    path = stage.team.led(lambda: _newest(fresh, stage, warn, read))  # all go on from one checkpoint, whatever each can see
+    if read or not path:
+        return read[0] if read else fresh
+    return restored(Path(path), fresh, stage)
+
+
+def _newest(fresh: System, stage: Stage, warn: Callable[[str], object], read: list[System]) -> str:
+    """Puts the system of the newest checkpoint that is whole into `read`; returns its index, "" where a run has none yet."""
     damages: list[str] = []
     for path in reversed(indexes(stage.folder / FOLDER)):
         try:
@@ -72,11 +81,12 @@ def newest(fresh: System, stage: Stage, warn: Callable[[str], object]) -> System
             continue
         for text in damages:
             warn(f"{text}; going on from step {system.step}, the checkpoint before")
-        return system
+        read.append(system)
+        return str(path)
     if damages:
         folder, listed = stage.folder / FOLDER, "".join(f"\n  {text}" for text in damages)
         raise MeasureflowError(f"{folder}: no checkpoint is whole; delete this folder, and resume starts from step 0{listed}")
-    return fresh
+    return ""
 
 
 def restored(path: Path, fresh: System, stage: Stage) -> System:

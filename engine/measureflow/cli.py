@@ -19,7 +19,7 @@ from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.plugins import Registry, installed
 from measureflow.plugins import load as load_plugins
-from measureflow.processes import joined, launched, restarted, speaks
+from measureflow.processes import joined, launched, leads, restarted, settle, speaks
 
 FOLDER = click.Path(path_type=Path)
 SETTINGS = click.option(
@@ -53,7 +53,7 @@ def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | N
     given = file.read_text(encoding="utf-8") + "".join(f"# --set {setting}\n" for setting in settings)
 
     def work(asked: record.Asked) -> System:
-        if restarted() and folder.exists():
+        if asked.team.led(lambda: str(asked.again and record.began(asked.folder, given))) == "True":
             return record.resume(registry, asked)
         return record.start(experiment, registry, asked, given, str(file))
 
@@ -125,7 +125,8 @@ def _recorded(work: Callable[[record.Asked], System], folder: Path, quiet: bool)
     """Does the work of a run, in each of the processes that torchrun started; says where it went, or after Ctrl-C how to go on."""
     try:
         with joined() as team:
-            last = work(record.Asked(folder, quiet, team))
+            folder = Path(team.led(lambda: str(folder)))
+            last = work(record.Asked(folder, quiet, team, restarted()))
     except LostError as error:
         on = f"; go on with: measureflow resume {folder}" if (folder / "resolved.toml").exists() else ""
         raise LostError(f"{error}{on}") from None
@@ -145,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend ends with exit code 2, a message and no traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = cli.make_context("measureflow", list(given), resilient_parsing=True).params
+    settle()
     try:
         choice = Choice.given(options["block"], options["no_plugins"])
         with choice.handed_on(installed()):
@@ -157,12 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _called(arguments: list[str], registry: Registry, traceback: bool) -> None:
     """Does what the arguments say; a failure in a component ends with exit code 1 and the component's name."""
-    for name, why in registry.broken.items():
-        click.echo(f"warning: plugin {name} was not loaded: {why}", err=True)
     group = copy.copy(cli)
     group.commands = dict(cli.commands)
-    for name, why in registry.add_commands(group).items():
-        click.echo(f"warning: plugin {name}: {why}", err=True)
+    warnings = [f"{name} was not loaded: {why}" for name, why in registry.broken.items()]
+    warnings += [f"{name}: {why}" for name, why in registry.add_commands(group).items()]
+    for text in warnings if leads() else ():
+        click.echo(f"warning: plugin {text}", err=True)
     try:
         group.main(arguments, prog_name="measureflow", obj=registry)
     except MeasureflowError:

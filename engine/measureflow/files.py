@@ -71,6 +71,28 @@ def make(folder: Path) -> None:
 
 
 @contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """A folder that no other process holds meanwhile, where the system can do that; raises MeasureflowError where one does.
+
+    Nothing is written, and a process that is killed lets go.
+    """
+    if os.name == "nt":  # a folder cannot be opened there
+        yield
+        return
+    import fcntl
+
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MeasureflowError(f"{folder}: another process is at work in it; wait for it, or take another folder") from None
+        yield
+    finally:
+        os.close(opened)
+
+
+@contextmanager
 def arranging(folder: Path) -> Iterator[Path]:
     """A new folder under a temporary name, renamed when the block ends: others see all that was written into it, or no folder.
 

@@ -9,6 +9,7 @@ import torch
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError
 from measureflow.experiment import Experiment
+from measureflow.processes import neighbours
 from measureflow.stream import ROWS
 
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
@@ -64,7 +65,7 @@ def fits(e: Experiment, device: torch.device) -> None:
     """Raises MeasureflowError where the measures need more memory than is free on the device."""
     parts = footprint(e)
     need = sum(size for _, _, size in parts.values())
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available // neighbours()
     if need > free:
         name, (atoms, d, _) = max(parts.items(), key=lambda part: part[1][2])
         raise MeasureflowError(

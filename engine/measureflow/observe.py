@@ -131,6 +131,7 @@ def observed(
             whole = gathered(system, view.reducer) if any(eye.wants_all(system.step) for eye in due) else system
             for eye in due:
                 eye.see(system if eye.watch.observer.shows == "parts" else whole, row)
+            del whole  # all atoms, where several processes hold parts
             yield system, row
 
 

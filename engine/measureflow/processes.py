@@ -1,6 +1,7 @@
 """The processes that torchrun started, as a team over torch.distributed."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from measureflow.errors import LostError
 from measureflow.team import Alone, Team
+
+RUN_ID = "TORCHELASTIC_RUN_ID"  # torchrun sets it for what it starts, not for itself
+GONE = re.compile(r"/gloo/|nccl|connection|timed out|broken pipe", re.IGNORECASE)  # what only the network says
 
 
 @final
@@ -44,20 +48,40 @@ def joined() -> Iterator[Team]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Alone()
         return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
-    # torchrun keeps its store over a restart: without a prefix the dead processes' addresses would still stand there
-    store = dist.PrefixStore(f"measureflow/{_attempt()}", store)  # type: ignore[attr-defined]
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=size)
+    with _together():
+        store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+        # torchrun keeps its store over a restart and over runs of one script: the addresses of those before still stand there
+        turn = store.add(f"measureflow/{_attempt()}/joined/{rank}", 1)
+        store = dist.PrefixStore(f"measureflow/{_attempt()}/{turn}", store)  # type: ignore[attr-defined]
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     yield Processes(rank, size)
     dist.destroy_process_group()  # after an error the others may be gone: the process ends without a farewell
 
 
+def settle() -> None:
+    """Gives each process that torchrun started on this machine a GPU of its own, as far as there are any."""
+    here = int(os.environ.get("LOCAL_RANK", "0"))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and here < torch.cuda.device_count():
+        torch.cuda.set_device(here)
+
+
+def leads() -> bool:
+    """Whether this is the first process; asked where there is no team yet."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def neighbours() -> int:
+    """How many processes of the team share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def launched() -> float:
-    """When the run began, in seconds since 1970: now, or when torchrun did, which is before any restart and the same for all."""
-    return psutil.Process(os.getppid()).create_time() if "TORCHELASTIC_RUN_ID" in os.environ else time.time()
+    """When the run began, in seconds since 1970: now, or when torchrun did, which is before any restart."""
+    if RUN_ID not in os.environ:
+        return time.time()
+    above = psutil.Process().parents()
+    return next((each.create_time() for each in above if RUN_ID not in each.environ()), time.time())
 
 
 def restarted() -> bool:
@@ -84,9 +108,11 @@ def speaks() -> bool:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """What torch raises when a process is gone, as one message."""
+    """What torch raises when a process is gone, as one message; other errors as they are."""
     try:
         yield
     except RuntimeError as error:
+        if not GONE.search(str(error)):
+            raise
         reason = str(error).strip().splitlines()[0]
         raise LostError(f"another process of this run ended, so this one cannot go on ({reason})") from None

@@ -11,7 +11,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import final
 
@@ -24,7 +24,7 @@ from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.events import Event, noted, read_events, rewind
 from measureflow.experiment import Experiment, typed
-from measureflow.files import arranging, write
+from measureflow.files import arranging, holding, write
 from measureflow.footprint import device_of
 from measureflow.guard import Guard
 from measureflow.interrupt import deferred_interrupt
@@ -41,19 +41,25 @@ from measureflow.team import Alone, Team
 @final
 @attrs.frozen
 class Asked:
-    """What the user asked of a run besides the experiment: its folder, quiet, and the processes that share it."""
+    """What is asked of a run besides the experiment: its folder, quiet, the processes that share it, whether to do it again.
+
+    `again` goes on with a run that its processes began before they were started anew, and is content where it is at its end.
+    """
 
     folder: Path
     quiet: bool = False
     team: Team = attrs.field(factory=Alone)
+    again: bool = False
 
 
 def start(e: Experiment, registry: Registry, asked: Asked, given: str, where: str = "experiment") -> System:
     """Runs an experiment, read from `where`, in a new folder and returns the last system; raises MeasureflowError."""
-    built, stage = build(e, registry, where), stage_of(e, asked)
-    stage.team.led(lambda: _arranged(e, built, stage, given))
-    built = built.dealt(stage.team, e.sharded)  # what others hold is let go
-    return _run(e, built, stage)
+    whole, stage = build(e, registry, where), stage_of(e, asked)
+    built = whole.dealt(stage.team, e.sharded)
+    stage.team.led(functools.partial(_arranged, e, whole, stage, given))
+    del whole  # what others hold is let go
+    with _held(asked):
+        return _run(e, built, stage)
 
 
 def _arranged(e: Experiment, built: Built, stage: Stage, given: str) -> str:
@@ -66,17 +72,39 @@ def _arranged(e: Experiment, built: Built, stage: Stage, given: str) -> str:
     return str(stage.folder)
 
 
+def began(folder: Path, given: str) -> bool:
+    """Whether a folder is that of a run of this very text."""
+    with suppress(OSError):
+        return (folder / "config.toml").read_text(encoding="utf-8") == given
+    return False
+
+
 def resume(registry: Registry, asked: Asked, steps: int | None = None) -> System:
     """Continues a run from its newest whole checkpoint, or from step 0, to `steps` steps in all; raises MeasureflowError."""
+    e = recorded(asked.folder, registry)
+    with _held(asked):
+        return _resumed(e if steps is None else attrs.evolve(e, steps=steps), registry, asked)
+
+
+@contextmanager
+def _held(asked: Asked) -> Iterator[None]:
+    """The run folder, in which no other run may write meanwhile."""
+    with ExitStack() as stack:
+        asked.team.led(lambda: str(stack.enter_context(holding(asked.folder))))
+        yield
+
+
+def _resumed(e: Experiment, registry: Registry, asked: Asked) -> System:
+    """The last system of a run that was gone on with."""
     folder = asked.folder
-    e = recorded(folder, registry)
-    e = e if steps is None else attrs.evolve(e, steps=steps)
     built, stage = build(e, registry, str(folder)), stage_of(e, asked)
     if _data_digest(folder) != digest(built.system, stage):
         raise MeasureflowError(
             f"{folder}: the data are not those the run started with; put the file back as it was, or start a new run"
         )
-    system = newest(built.system, stage, _warn if stage.team.leads else str)
+    system = newest(built.system, stage, _warn)
+    if system.step >= e.steps and asked.again:
+        return system
     if system is not built.system and system.step >= e.steps:
         raise MeasureflowError(
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"

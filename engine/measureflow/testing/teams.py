@@ -7,6 +7,7 @@ from torch import Tensor
 
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling
+from measureflow.errors import MeasureflowError
 from measureflow.flow import Flow
 from measureflow.measure import Need, Particles, System
 from measureflow.metric import Metric
@@ -70,12 +71,20 @@ def coupled_in_parts(coupling: Coupling, trial: Trial) -> Found:
 def _potentials(coupling: Coupling, name: str, system: System) -> Found:
     """The potential of one measure, held in parts or by all, against that of one process."""
     mu = system[name]
-    wanted = coupling.bind(name, system, Chunked())(mu.points, Need.VALUE).value
+
+    def asked(system: System, reducer: Reducer) -> Tensor:
+        """The value, and the gradient beside it where there is one."""
+        potential, at = coupling.bind(name, system, reducer.at(system[name])), system[name].points
+        try:
+            return torch.cat([potential(at, Need.VALUE).value[:, None], potential(at, Need.GRAD).grad], 1)
+        except MeasureflowError:
+            return potential(at, Need.VALUE).value[:, None]
 
     def work(team: Team, whole: bool) -> Tensor:
         mine = _dealt(system, team)
-        mine = mine.replace({name: mu}) if whole else mine
-        return coupling.bind(name, mine, Sharded(Chunked(), team).at(mine[name]))(mine[name].points, Need.VALUE).value
+        return asked(mine.replace({name: mu}) if whole else mine, Sharded(Chunked(), team))
+
+    wanted = asked(system, Chunked())
 
     for value in together(PROCESSES, lambda team: work(team, True)):
         yield close(f"potential of {name}, which both hold", value, wanted)

@@ -1,5 +1,6 @@
 """Checkpoints at intervals."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +28,10 @@ class Checkpoint(Observer):
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
-        last = [time.monotonic()]
+        last, turns = [time.monotonic()], itertools.count()
 
         def see(system: System, row: Row) -> None:
-            late = stage.team.agreed(system.step, time.monotonic() - last[0] >= self.seconds)
+            late = stage.team.agreed(next(turns), time.monotonic() - last[0] >= self.seconds)
             if late and system.step < stage.steps and stage.sure():
                 save_checkpoint(system, stage)
                 last[0] = time.monotonic()

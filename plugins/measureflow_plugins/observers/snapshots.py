@@ -1,7 +1,7 @@
 """Snapshots: where the atoms were, at a few steps and never along the whole path."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, final
@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from measureflow import config
+from measureflow.chunked import Chunked
 from measureflow.files import make
 from measureflow.measure import Particles, System
-from measureflow.observe import Looks, Observer, Row, See, Stage
+from measureflow.observe import Looks, Observer, Row, See, Shows, Stage
+from measureflow.reduce import Reducer
 from measureflow.schedule import within
+from measureflow.shard import Sharded
 from measureflow.tensors import save_tensors
 
 FOLDER = "snapshots"
@@ -32,6 +35,7 @@ class Snapshots(Observer):
     """
 
     kind: ClassVar[str] = "snapshots"
+    shows: ClassVar[Shows] = "parts"
     count: int = attrs.field(default=40, validator=within(2))
     atoms: int = attrs.field(default=2000, validator=within(1))
     spacing: Literal["log", "linear"] = "log"
@@ -50,16 +54,15 @@ class Snapshots(Observer):
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         due, folder = self.steps(stage.steps), stage.folder / FOLDER
-        make(folder)
+        stage.team.led(lambda: _made(folder))
 
         def see(system: System, row: Row) -> None:
             if system.step not in due:
                 return
             kept = self._kept(system, stage, len(due))
-            if not (folder / STILL).exists():
-                _save(folder / STILL, {name: mu for name, mu in system.measures.items() if name not in stage.moving}, system, kept)
-            path = folder / f"step-{system.step:09d}.safetensors"
-            _save(path, {name: system[name] for name in stage.moving}, system, kept)
+            if stage.team.led(lambda: str((folder / STILL).exists())) == "False":
+                _save(folder / STILL, set(system.measures) - set(stage.moving), system, stage, kept)
+            _save(folder / f"step-{system.step:09d}.safetensors", stage.moving, system, stage, kept)
 
         yield see
 
@@ -71,16 +74,24 @@ class Snapshots(Observer):
         return max(1, min(self.atoms, int(self.megabytes * 1e6 / sum(widths))))
 
 
-def _save(path: Path, measures: Mapping[str, Particles], system: System, kept: int) -> None:
+def _made(folder: Path) -> str:
+    make(folder)
+    return str(folder)
+
+
+def _save(path: Path, names: Collection[str], system: System, stage: Stage, kept: int) -> None:
+    """Writes at most `kept` atoms of the named measures, of which each process may hold a part."""
     tensors, facts = {}, {}
-    for name, mu in measures.items():
-        tensors |= {f"{name}.{part}": tensor for part, tensor in _sample(mu, kept).items()}
-        facts[name] = {"domain": config.unstructure(mu.domain), "whole": mu.size}
-    save_tensors(path, tensors, {"step": str(system.step), "time": repr(system.time), "measures": json.dumps(facts)})
+    for name in [name for name in system.measures if name in names]:
+        mu = system[name].replace(marks={})
+        tensors |= {f"{name}.{part}": tensor for part, tensor in _sample(mu, kept, Sharded(Chunked(), stage.team)).items()}
+        facts[name] = {"domain": config.unstructure(mu.domain), "whole": mu.whole}
+    if stage.team.leads:
+        save_tensors(path, tensors, {"step": str(system.step), "time": repr(system.time), "measures": json.dumps(facts)})
 
 
-def _sample(mu: Particles, kept: int) -> dict[str, torch.Tensor]:
+def _sample(mu: Particles, kept: int, reducer: Reducer) -> dict[str, torch.Tensor]:
     """`kept` atoms at most, spread evenly over the rows."""
-    rows = torch.linspace(0, mu.size - 1, kept, device=mu.points.device, dtype=torch.float64).round().long()
-    chosen = mu.replace(marks={}) if mu.size <= kept else mu.replace(marks={}).take(rows)
+    rows = torch.linspace(0, mu.whole - 1, kept, device=mu.points.device, dtype=torch.float64).round().long()
+    chosen = reducer.whole(mu) if mu.whole <= kept else reducer.take(mu, rows)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in chosen.tensors.items()}

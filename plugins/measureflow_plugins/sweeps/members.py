@@ -14,13 +14,12 @@ from typing import Any, Literal, final
 
 import attrs
 import torch
-from filelock import FileLock, Timeout
 
 from measureflow import config
 from measureflow.api import MeasureflowError
 from measureflow.checkpoint import newest_step
 from measureflow.config import Raw
-from measureflow.files import make, write
+from measureflow.files import holding, make, write
 from measureflow.log import read_metrics
 from measureflow_plugins.sweeps.processes import Job, run_jobs
 
@@ -76,7 +75,7 @@ def run_all(
         outcomes[member.name] = outcome(member, folder, error)
         see(outcomes[member.name])
 
-    with _alone(folder):
+    with holding(folder):
         _write(members, folder)
         waiting = []
         for member in members:
@@ -129,16 +128,6 @@ def _command(member: Member, folder: Path) -> Sequence[str]:
         raise MeasureflowError(f"{run}: is in the way and is no run folder; move it, or give --out another folder")
     shutil.rmtree(run, ignore_errors=True)
     return (*measureflow, "run", str(folder / f"{member.name}.toml"), "--out", str(run), "--quiet")
-
-
-def _alone(folder: Path) -> FileLock:
-    """Holds the folder; raises MeasureflowError where another process does."""
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise MeasureflowError(f"{folder}: another process is at work in it; wait for it, or give --out another folder") from None
-    return lock
 
 
 def save_index(outcomes: Sequence[Outcome], folder: Path) -> None:
