@@ -13,7 +13,9 @@ from pathlib import Path
 import attrs
 from mixture import chosen
 
-from measureflow.experiment import Experiment, build, load
+from measureflow.building import build
+from measureflow.experiment import Experiment
+from measureflow.loading import load
 from measureflow.observe import measured
 from measureflow.plugins import load as load_plugins
 from measureflow.simulate import run

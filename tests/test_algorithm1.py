@@ -9,8 +9,9 @@ import pytest
 import torch
 from algorithm1 import Algorithm1
 
+from measureflow.building import Built, build
 from measureflow.chunked import Chunked
-from measureflow.experiment import Built, build, from_tables
+from measureflow.loading import from_tables
 from measureflow.measure import Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed

@@ -9,7 +9,8 @@ import torch
 from small import Shell, readable
 
 from measureflow.api import MeasureflowError, Particles, System
-from measureflow.experiment import build, load
+from measureflow.building import build
+from measureflow.loading import load
 from measureflow.plugins import Registry
 from measureflow_plugins.commands.timing import exponent, pairs, resized
 from measureflow_plugins.domains.euclidean import Euclidean

@@ -10,7 +10,7 @@ import pytest
 from small import TABLES, Shell
 
 from measureflow import config
-from measureflow.experiment import from_tables
+from measureflow.loading import from_tables
 from measureflow.plugins import Registry
 from measureflow_plugins.reading.groups import curve, grouped
 from measureflow_plugins.reading.levels import Comparison, compare

@@ -23,7 +23,7 @@ from sybil.parsers.myst import CodeBlockParser
 from measureflow import config
 from measureflow.cli import main
 from measureflow.errors import ConfigError
-from measureflow.experiment import from_tables
+from measureflow.loading import from_tables
 from measureflow.plugins import load
 from measureflow_plugins.sweeps.grid import members
 from measureflow_plugins.sweeps.ranges import ranges

@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
-from measureflow.experiment import build, from_tables
 from measureflow.flow import Flow
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.observe import measured

@@ -73,6 +73,7 @@ FAULTS: dict[type, dict[str, str]] = {
         "one atom": "one atom each",
         "energy": "learned energy",
         "reducer": "reducers agree",
+        "sums by itself": "coupled in parts",
     },
     Bell: {
         "derivative": "profile derivatives",
@@ -106,6 +107,7 @@ FAULTS: dict[type, dict[str, str]] = {
         "hidden state": "same system same numbers",
         "rows": "order of atoms",
         "not finite": "finite numbers",
+        "sums by itself": "measured in parts",
     },
     Notes: {
         "in place": "pure",

@@ -12,7 +12,8 @@ from small import TABLES, Shell
 from test_crash import FEW, same_snapshots
 from test_run import done, rows, same
 
-from measureflow.experiment import build, from_tables
+from measureflow.building import build
+from measureflow.loading import from_tables
 from measureflow.measure import System
 from measureflow.observe import Every, Observer, See, Stage, Watch, observed
 from measureflow.plugins import Registry

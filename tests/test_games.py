@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 from scipy.optimize import linprog
 from small import TABLES, Shell
 
+from measureflow.building import Built, build
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling
 from measureflow.domain import Domain, Space
 from measureflow.errors import ConfigError
-from measureflow.experiment import Built, build, from_tables
 from measureflow.flow import marked
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed

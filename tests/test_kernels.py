@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.domain import Domain, Space
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import build, from_tables
 from measureflow.feature import Feature
 from measureflow.keops import KeOps
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.plugins import Registry
 from measureflow.simulate import run

@@ -11,13 +11,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling, Linear
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import build, from_tables
 from measureflow.feature import Feature
 from measureflow.flow import Flow
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.plugins import Registry

@@ -17,10 +17,12 @@ import torch
 from small import Shell
 from torch import Tensor
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.errors import MeasureflowError, NonFiniteError
-from measureflow.experiment import Experiment, build, from_tables
+from measureflow.experiment import Experiment
 from measureflow.flow import Flow, marked
+from measureflow.loading import from_tables
 from measureflow.measure import Particles, System
 from measureflow.metric import Metric, View
 from measureflow.noise import Keyed, Noise

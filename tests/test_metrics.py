@@ -11,11 +11,12 @@ import pytest
 import torch
 from scipy import special
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.coupling import Potential
 from measureflow.domain import Domain
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import build, from_tables
+from measureflow.loading import from_tables
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed

@@ -9,11 +9,12 @@ import pytest
 import torch
 from small import Shell
 
+from measureflow.building import Built, build
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import Built, build, from_tables
 from measureflow.feature import Feature
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.observe import measured

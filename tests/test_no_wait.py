@@ -8,9 +8,10 @@ import torch
 from small import readable
 from torch import Tensor
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
-from measureflow.experiment import build, from_tables
 from measureflow.guard import sound
+from measureflow.loading import from_tables
 from measureflow.measure import Particles, System
 from measureflow.noise import Keyed
 from measureflow.plugins import Registry

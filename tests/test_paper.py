@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from measureflow.experiment import build, from_tables
+from measureflow.building import build
+from measureflow.loading import from_tables
 from measureflow.observe import measured
 from measureflow.plugins import Registry
 from measureflow.simulate import run

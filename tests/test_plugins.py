@@ -23,8 +23,8 @@ from measureflow.chunked import Chunked
 from measureflow.cli import main
 from measureflow.coupling import Potential
 from measureflow.errors import PluginError
-from measureflow.experiment import from_tables
 from measureflow.flow import Context, Flow
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles
 from measureflow.plugins import components_in, hookimpl, load
 from measureflow.reduce import Request

@@ -14,8 +14,8 @@ import pytest
 import tomli_w
 from small import TABLES
 
+from measureflow.building import build
 from measureflow.checkpoint import restored
-from measureflow.experiment import build
 from measureflow.index import indexes
 from measureflow.log import read_metrics
 from measureflow.measure import System

@@ -19,8 +19,10 @@ import torch
 
 import measureflow.plugins
 from measureflow import config
+from measureflow.building import build
 from measureflow.cli import cli, main
-from measureflow.experiment import Experiment, build, from_tables, load, typed
+from measureflow.experiment import Experiment, typed
+from measureflow.loading import from_tables, load
 from measureflow.plugins import Hooks, Registry
 from measureflow.simulate import run
 

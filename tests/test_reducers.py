@@ -20,6 +20,7 @@ from measureflow.plugins import Registry
 from measureflow.testing import check, dense, measure, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
+from measureflow_plugins.features.bilinear import Bilinear
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.relu_affine import ReluAffine
@@ -62,6 +63,12 @@ def _check_swapped(phi: Feature, space: Space, n: int, m: int, tile: int) -> Non
 def test_keops_equals_dense(registry: Registry, phi: Feature, space: Space, n: int, m: int) -> None:
     report = check(KeOps(), space, registry=registry, feature=phi, sizes=(n, m), keops=True).raise_if_broken()
     assert "values" in [row.promise for row in report.of("kept")]
+
+
+def test_keops_gives_every_point_its_gradient_where_all_have_one(registry: Registry) -> None:
+    """The gradient of <x, y> in x is the same for every x: KeOps sums it once."""
+    report = check(Bilinear(), Space(Sphere(), 4), registry=registry, keops=True).raise_if_broken()
+    assert "keops agrees" in [row.promise for row in report.of("kept")]
 
 
 def test_float32_stays_near_float64() -> None:

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from small import TABLES, Said, Shell, readable
 
 from measureflow import config, record
-from measureflow.experiment import Experiment, load
+from measureflow.experiment import Experiment
+from measureflow.loading import load
 from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage

@@ -12,11 +12,12 @@ import torch
 from scipy.optimize import brentq
 from test_flows import FIVE, moved
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.coupling import Linear, Potential
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import build, from_tables, load
 from measureflow.flow import Flow, marked
+from measureflow.loading import from_tables, load
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.plugins import Registry

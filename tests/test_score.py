@@ -10,13 +10,14 @@ import pytest
 import torch
 from small import TABLES, Shell
 
+from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling
 from measureflow.domain import Space
 from measureflow.errors import ConfigError, MeasureflowError
-from measureflow.experiment import build, from_tables
 from measureflow.feature import Feature
 from measureflow.flow import Flow, marked
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.noise import Keyed, Noise
 from measureflow.plugins import Registry

@@ -11,7 +11,7 @@ import pytest
 from small import TABLES, Said, Shell
 
 from measureflow import config
-from measureflow.experiment import load
+from measureflow.loading import load
 from measureflow.plugins import Registry
 from measureflow_plugins.sweeps.members import Member, Outcome
 from measureflow_plugins.sweeps.trials import best, judged

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from measureflow.building import Built, build
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
 from measureflow.errors import MeasureflowError, NonFiniteError
-from measureflow.experiment import Built, build, from_tables
 from measureflow.guard import Guard
+from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
 from measureflow.observe import measured
 from measureflow.plugins import Registry

@@ -15,7 +15,8 @@ import click
 import pytest
 
 from measureflow.cli import cli
-from measureflow.experiment import Experiment, load
+from measureflow.experiment import Experiment
+from measureflow.loading import load
 from measureflow.plugins import FAMILIES, Hooks, Registry
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,10 +10,12 @@ from small import TABLES, Shell
 from torch import Tensor
 
 from measureflow import stream
+from measureflow.building import Built, build
 from measureflow.coupling import Potential
 from measureflow.errors import ConfigError, NonFiniteError
-from measureflow.experiment import Built, build, footprint, from_tables
 from measureflow.flow import Context, Flow
+from measureflow.footprint import footprint
+from measureflow.loading import from_tables
 from measureflow.measure import Particles, System
 from measureflow.noise import Keyed, Noise
 from measureflow.plugins import Registry

@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from small import TABLES, Said, Shell
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from measureflow.building import build
 from measureflow.coupling import Potential
 from measureflow.errors import NonFiniteError
 from measureflow.events import read_events
-from measureflow.experiment import build, from_tables
 from measureflow.flow import Context, Flow
 from measureflow.guard import LOOK, Guard
+from measureflow.loading import from_tables
 from measureflow.log import read_metrics
 from measureflow.measure import Particles, System
 from measureflow.observe import Every, Observer, Watch, due, never, observed

@@ -1,5 +1,6 @@
 """Components that are right, or wrong in the one way that their field `fault` names."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, final
@@ -160,12 +161,13 @@ class Repulsion(Coupling):
 
     def value(self, system: System, reducer: Reducer) -> Tensor:
         nu = system["nu"]
-        own = reducer.field(self.feature, nu.points, nu, Need.VALUE).value
-        cross = reducer.field(self.feature, nu.points, system["data"], Need.VALUE).value
+        there = reducer.at(nu)
+        own, cross = (there.field(self.feature, nu.points, mu, Need.VALUE).value for mu in (nu, system["data"]))
         half = 1.0 if self.fault == "dropped factor" else 0.5
         if self.fault == "one atom":
             half = half / (1 - 1 / nu.size)
-        value = reducer.total(nu, nu.mass * (half * own - cross))
+        density = nu.mass * (half * own - cross)
+        value = density.sum() if self.fault == "sums by itself" else reducer.total(nu, density)
         if self.fault == "counts atoms":
             value = value + 0.1 * torch.log(torch.tensor(float(nu.size))).to(value)
         return value.double() if self.fault == "dtype" else value
@@ -298,6 +300,7 @@ class Spread(Metric):
     """Mean squared distance of nu from the origin."""
 
     kind: ClassVar[str] = "spread"
+    parts: ClassVar[bool] = True
     fault: str = ""
 
     @property
@@ -308,7 +311,8 @@ class Spread(Metric):
         nu = system["nu"]
         if self.fault == "in place":
             nu.points.add_(1.0)
-        value = view.reducer.total(nu, nu.mass * nu.points[:, 0].square()) / nu.total
+        total = torch.sum if self.fault == "sums by itself" else functools.partial(view.reducer.total, nu)
+        value = total(nu.mass * nu.points[:, 0].square()) / total(nu.mass)
         match self.fault:
             case "names":
                 return {"spread.of.nu": value}

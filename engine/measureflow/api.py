@@ -1,13 +1,15 @@
 """Everything a plugin or a script needs, from one place: `from measureflow.api import Flow, Particles, hookimpl`."""
 
+from measureflow.building import Built, build
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling, Linear, Potential
 from measureflow.domain import Domain, Space
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import Built, Experiment, build, from_tables, load
+from measureflow.experiment import Experiment
 from measureflow.feature import Autograd, DotProduct, Feature, Radial, exponential, heaviside, positive
 from measureflow.flow import Context, Flow
 from measureflow.guard import Guard
+from measureflow.loading import from_tables, load
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.metric import Metric, View
 from measureflow.noise import Keyed, Noise

@@ -12,8 +12,9 @@ from measureflow import config, record
 from measureflow.choice import Choice
 from measureflow.errors import MeasureflowError
 from measureflow.events import read_events, told
-from measureflow.experiment import device_of, footprint, load
 from measureflow.faults import blamed
+from measureflow.footprint import device_of, footprint
+from measureflow.loading import load
 from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.plugins import Registry, installed

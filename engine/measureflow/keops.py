@@ -119,7 +119,7 @@ def _compiled(formula: Any, X: Tensor, scheme: Scheme) -> Tensor:
         last = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise MeasureflowError(f"KeOps could not compile or run its kernel ({last}); {_ADVICE}") from error
     _used().add(key)
-    return sums
+    return sums if sums.shape[0] == X.shape[0] else sums.repeat(X.shape[0], 1)  # a formula without x_i is summed once for all
 
 
 @functools.cache

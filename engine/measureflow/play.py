@@ -4,8 +4,9 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+from measureflow.building import build
 from measureflow.events import said
-from measureflow.experiment import Experiment, build
+from measureflow.experiment import Experiment
 from measureflow.guard import Guard
 from measureflow.measure import System
 from measureflow.observe import Row, observed

@@ -18,12 +18,14 @@ from typing import final
 import attrs
 
 from measureflow import config
+from measureflow.building import Built, build
 from measureflow.checkpoint import digest, newest, save_checkpoint
 from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.events import Event, noted, read_events, rewind
-from measureflow.experiment import Built, Experiment, build, device_of, typed
+from measureflow.experiment import Experiment, typed
 from measureflow.files import arranging, write
+from measureflow.footprint import device_of
 from measureflow.guard import Guard
 from measureflow.interrupt import deferred_interrupt
 from measureflow.log import METRICS, Log, read_metrics

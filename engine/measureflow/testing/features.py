@@ -99,7 +99,7 @@ def float32(phi: Feature, trial: Trial) -> Found:
 
 @promise("write the profile with methods that tensors and LazyTensors share: sqrt, clamp, acos, arithmetic with floats")
 def keops_agrees(phi: Feature, trial: Trial) -> Found:
-    """KeOps gives the same sums, so that the profile is valid on its LazyTensors."""
+    """By KeOps the sums are the same, so that the profile is valid on its LazyTensors."""
     scalar(phi)
     if not trial.keops:
         raise InapplicableError("asked for by keops = True: each formula compiles for seconds")

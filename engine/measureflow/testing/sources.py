@@ -6,7 +6,7 @@ import attrs
 import torch
 
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import spaces
+from measureflow.footprint import spaces
 from measureflow.measure import Particles
 from measureflow.noise import Keyed
 from measureflow.source import Init, Setting, Source

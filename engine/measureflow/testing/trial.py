@@ -6,9 +6,11 @@ from typing import Any, Literal, final
 
 import attrs
 
+from measureflow.building import Built, build
 from measureflow.domain import Space
-from measureflow.experiment import Built, Experiment, build, from_tables
+from measureflow.experiment import Experiment
 from measureflow.feature import Feature
+from measureflow.loading import from_tables
 from measureflow.measure import System
 from measureflow.plugins import Registry
 from measureflow.simulate import advance
@@ -24,7 +26,7 @@ SMALL: Mapping[str, Any] = {
     "reducer": "chunked",
     "data": {"kind": "teacher", "neurons": [[1.0, 0.0, 0.0]], "weights": [-3.0], "train": 20, "test": 16},
     "measures": {
-        "nu": {"init": {"kind": "data", "copies": 2}, "flows": [{"kind": "wasserstein"}]},
+        "nu": {"init": {"kind": "uniform", "size": 30}, "flows": [{"kind": "wasserstein"}]},
         "gamma": {"init": {"kind": "uniform", "size": 8, "signs": "balanced"}, "flows": [{"kind": "wfr"}]},
     },
     "coupling": {"kind": "dual-ebm", "feature": "gaussian"},

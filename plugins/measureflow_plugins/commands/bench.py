@@ -13,10 +13,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from measureflow.api import MeasureflowError, Simulation, System, advance, build, load
+from measureflow.building import reducer_of
 from measureflow.cli import FOLDER, SETTINGS
 from measureflow.environment import environment
-from measureflow.experiment import device_of, reducer_of
 from measureflow.files import write
+from measureflow.footprint import device_of
 from measureflow.plugins import Registry
 from measureflow_plugins.commands.timing import exponent, pairs, resized, through
 from measureflow_plugins.planning.clock import alternating, timed

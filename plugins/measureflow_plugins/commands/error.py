@@ -12,8 +12,9 @@ from rich.progress import Progress
 from measureflow.api import MeasureflowError, load
 from measureflow.cli import FOLDER, SETTINGS
 from measureflow.environment import environment
-from measureflow.experiment import Experiment, device_of
+from measureflow.experiment import Experiment
 from measureflow.files import write
+from measureflow.footprint import device_of
 from measureflow.plugins import Registry
 from measureflow_plugins.meter.meter import cost, metered, plan
 from measureflow_plugins.meter.report import Metered, table

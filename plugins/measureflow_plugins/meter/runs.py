@@ -5,8 +5,9 @@ from typing import final
 
 import attrs
 
+from measureflow.building import Built, build
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import Built, Experiment, build
+from measureflow.experiment import Experiment
 from measureflow.measure import System
 from measureflow.observe import Row, measured
 from measureflow.plugins import Registry

@@ -11,7 +11,7 @@ import numpy as np
 from measureflow.api import Built, Experiment, MeasureflowError, Registry, build
 from measureflow.errors import unknown
 from measureflow.events import read_events
-from measureflow.experiment import device_of
+from measureflow.footprint import device_of
 from measureflow.log import read_metrics
 from measureflow.record import recorded
 from measureflow.recover import halved, halvings_in

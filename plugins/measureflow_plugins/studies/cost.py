@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from measureflow.api import Registry, advance, build, from_tables
-from measureflow.experiment import device_of
+from measureflow.footprint import device_of
 from measureflow_plugins.planning.clock import timed
 from measureflow_plugins.sweeps.members import Member
 
