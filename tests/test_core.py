@@ -1,7 +1,114 @@
 """The numerical core in small: what a change of one line of it must not leave unnoticed (`python tests/mutate.py`)."""
 
-from measureflow.schedule import Constant
+import hashlib
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from measureflow.measure import Particles
+from measureflow.noise import Keyed
+from measureflow.schedule import Constant, Halved, Schedule, as_schedule, scheduled, within
+from measureflow_plugins.domains.euclidean import Euclidean
+from measureflow_plugins.schedules.linear import LinearSchedule as Linear
+
+NAN = float("nan")
+
+# Schedules
 
 
-def test_a_constant_is_itself() -> None:
-    assert Constant(2.0)(5) == 2.0
+def test_a_number_becomes_a_constant_and_a_schedule_stays_itself() -> None:
+    linear = Linear(start=1.0, end=2.0, steps=10)
+    assert as_schedule(linear) is linear
+    assert as_schedule(2) == Constant(2.0)
+    assert (Constant(2.0)(5), Constant(2.0).range) == (2.0, (2.0, 2.0))
+    for wrong in (True, False, "2", None):
+        with pytest.raises(TypeError, match=f"a number or a schedule, got {wrong!r}"):
+            as_schedule(wrong)  # type: ignore[arg-type]
+
+
+def test_each_halving_begins_at_its_step() -> None:
+    halved = Halved(Linear(start=8.0, end=16.0, steps=8), (3, 5))
+    assert [halved(step) for step in (0, 2, 3, 4, 5, 8)] == [8.0, 10.0, 5.5, 6.0, 13 / 4, 4.0]
+    assert halved.range == (2.0, 16.0)
+    assert Halved(Constant(3.0), ())(7) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "open_low", "said"),
+    [
+        (None, (0.0, 1.0), False, None),
+        (0.0, (0.0, 1.0), False, None),
+        (1.0, (0.0, 1.0), True, None),
+        (Linear(start=0.0, end=1.0, steps=3), (0.0, 1.0), False, None),
+        (-1.0, (0.0,), False, "x = -1.0: must be a finite number at least 0"),
+        (0.0, (0.0,), True, "x = 0.0: must be a finite number above 0"),
+        (2.0, (0.0, 1.0), False, "x = 2.0: must be a finite number at least 0 and at most 1"),
+        (2.0, (0.0, 1.0), True, "x = 2.0: must be a finite number above 0 and at most 1"),
+        (float("inf"), (0.0,), False, "x = inf: must be a finite number at least 0"),
+        (NAN, (0.0,), False, "x = nan: must be a finite number at least 0"),
+        (Linear(start=-1.0, end=1.0, steps=2), (0.0,), False, "x = [-1.0, 1.0]: must be a finite number at least 0"),
+        (Linear(start=0.5, end=2.0, steps=2), (0, 1), False, "x = [0.5, 2.0]: must be a finite number at least 0 and at most 1"),
+    ],
+    ids=str,
+)
+def test_bounds_are_of_every_value_and_say_what_is_allowed(
+    value: float | Schedule | None, bounds: tuple[float, ...], open_low: bool, said: str | None
+) -> None:
+    holder = attrs.make_class("Holder", {"x": attrs.field(validator=within(*bounds, open_low=open_low))})
+    if said is None:
+        assert holder(value).x is value
+        return
+    with pytest.raises(ValueError, match="must be") as refused:
+        holder(value)
+    assert str(refused.value) == said
+
+
+def test_a_scheduled_field_takes_both() -> None:
+    holder: Any = attrs.make_class("Holder", {"rate": scheduled(0.5, high=1.0)})
+    assert holder().rate == Constant(0.5)
+    assert holder(1).rate == Constant(1.0)
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="at least 0 and at most 1"):
+            holder(wrong)
+
+
+# Noise
+
+
+def test_block_b_is_drawn_from_the_hash_of_the_key_plus_b() -> None:
+    """A transcription of what the docstring says: a change of it changes every recorded run."""
+    digest = hashlib.blake2b(repr((7, ("nu", 3), "a")).encode(), digest_size=8).digest()
+    like = torch.empty(0, dtype=torch.float64)
+    drawn = Keyed(7).at("nu", 3).normal_rows(range(3072), 2, like, "a")
+    for block in range(3):
+        generator = torch.Generator().manual_seed((int.from_bytes(digest, "little") + block) % 2**32)
+        wanted = torch.empty(1024, 2, dtype=torch.float64).normal_(generator=generator)
+        assert torch.equal(drawn[1024 * block : 1024 * (block + 1)], wanted)
+
+
+@pytest.mark.parametrize("rows", [range(24, 40), range(1000, 1048), range(1024, 1056), range(2047, 2049), range(40, 40)], ids=str)
+def test_rows_from_within_a_block(rows: range) -> None:
+    noise, like = Keyed(7).at("nu", 3), torch.empty(0, dtype=torch.float64)
+    part = slice(rows.start, rows.stop)
+    assert torch.equal(noise.normal_rows(rows, 3, like, "a"), noise.normal_rows(range(3072), 3, like, "a")[part])
+    assert torch.equal(noise.uniform_rows(rows, like, "a"), noise.uniform_rows(range(3072), like, "a")[part])
+    assert torch.equal(noise.index_rows(rows, 9, like, "a"), noise.index_rows(range(3072), 9, like, "a")[part])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 2000), (500, 1500), (400, 1600), (0, 1000), (1000, 2000), (1200, 1300)])
+def test_a_block_of_antithetic_pairs_is_that_of_the_whole(start: int, stop: int) -> None:
+    mu = Particles.uniform(torch.zeros(2000, 2, dtype=torch.float64), Euclidean())
+    whole = Keyed(1).antithetic(mu)
+    assert torch.equal(whole[1000:], -whole[:1000])
+    assert torch.equal(Keyed(1).antithetic(mu.block(start, stop)), whole[start:stop])
+
+
+def test_draws_of_a_measure_have_its_rows_and_its_range() -> None:
+    mu = Particles.uniform(torch.zeros(5000, 2, dtype=torch.float64), Euclidean()).block(1000, 5000)
+    uniform, index = Keyed(1).uniform(mu), Keyed(1).index(mu, 3)
+    assert (uniform.shape, index.shape, Keyed(1).normal(mu).shape) == ((4000,), (4000,), (4000, 2))
+    assert float(uniform.min()) >= 0
+    assert float(uniform.max()) < 1
+    assert set(index.tolist()) == {0, 1, 2}
