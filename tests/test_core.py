@@ -7,10 +7,14 @@ import attrs
 import pytest
 import torch
 
+from measureflow.chunked import Chunked
 from measureflow.measure import Particles
 from measureflow.noise import Keyed
 from measureflow.schedule import Constant, Halved, Schedule, as_schedule, scheduled, within
+from measureflow.testing import normals
 from measureflow_plugins.domains.euclidean import Euclidean
+from measureflow_plugins.domains.sphere import Sphere
+from measureflow_plugins.flows.moves import Method, displaced, downhill, reacted
 from measureflow_plugins.schedules.linear import LinearSchedule as Linear
 
 NAN = float("nan")
@@ -112,3 +116,36 @@ def test_draws_of_a_measure_have_its_rows_and_its_range() -> None:
     assert float(uniform.min()) >= 0
     assert float(uniform.max()) < 1
     assert set(index.tolist()) == {0, 1, 2}
+
+
+# The two moves
+
+
+def signed(n: int = 6, d: int = 3) -> Particles:
+    points = torch.nn.functional.normalize(normals(n, d), dim=1)
+    sign = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(n // 2)
+    return Particles(points, sign, normals(n, 1, seed=4)[:, 0], Sphere())
+
+
+@pytest.mark.parametrize("method", ["euler", "geodesic"])
+def test_a_move_is_the_domains_own(method: Method) -> None:
+    """On the sphere the retraction of a tangent vector t is (x + t) / |x + t|, the exponential cos|t| x + sin|t| t / |t|."""
+    mu, move = signed(), normals(6, 3, seed=2)
+    x, t = mu.points, move - mu.points * (mu.points * move).sum(1, keepdim=True)
+    length = t.norm(dim=1, keepdim=True)
+    wanted = torch.nn.functional.normalize(x + t, dim=1) if method == "euler" else length.cos() * x + length.sin() * t / length
+    torch.testing.assert_close(displaced(mu, move, method).points, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_negative_mass_climbs_and_reacts_the_other_way() -> None:
+    mu, grad, value = signed(), normals(6, 3, seed=2), normals(6, 1, seed=3)[:, 0]
+    h = 0.5
+    wanted = torch.stack([-h * s * g for s, g in zip(mu.sign, grad, strict=True)])
+    assert torch.equal(downhill(mu, grad, h), wanted)
+    moved = reacted(mu, value, h, False, Chunked())
+    torch.testing.assert_close(
+        moved.log_mass, torch.stack([a - h * s * v for a, s, v in zip(mu.log_mass, mu.sign, value, strict=True)])
+    )
+    kept = reacted(mu, value, h, True, Chunked())
+    torch.testing.assert_close(kept.log_mass.exp().sum(), mu.log_mass.exp().sum())
+    torch.testing.assert_close(kept.log_mass - moved.log_mass, (kept.log_mass - moved.log_mass)[:1].expand(6))
