@@ -188,7 +188,7 @@ def survivors(rows: list[dict[str, Any]], module: str) -> list[Mutant]:
 def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", default=list(TESTS))
-    parser.add_argument("--sample", type=int, default=40, help="places of a module, drawn with --seed")
+    parser.add_argument("--sample", type=int, default=24, help="places of a module, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="a line of JSON a mutant; what stands there is not tried again")
     parser.add_argument("--again", type=Path, help="what survived in this file of another --out, and nothing else")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from measureflow.chunked import Chunked
-from measureflow.measure import Particles
+from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.schedule import Constant, Halved, Schedule, as_schedule, scheduled, within
 from measureflow.testing import normals
@@ -149,3 +149,82 @@ def test_negative_mass_climbs_and_reacts_the_other_way() -> None:
     kept = reacted(mu, value, h, True, Chunked())
     torch.testing.assert_close(kept.log_mass.exp().sum(), mu.log_mass.exp().sum())
     torch.testing.assert_close(kept.log_mass - moved.log_mass, (kept.log_mass - moved.log_mass)[:1].expand(6))
+
+
+# Measures and fields
+
+
+def test_where_a_measure_stands_in_its_whole() -> None:
+    mu = signed()
+    part = mu.block(2, 5)
+    inner = part.block(1, 3)
+    assert (part.offset, part.whole, part.rows) == (2, 6, range(2, 5))
+    assert (inner.offset, inner.whole, inner.rows) == (3, 6, range(3, 5))
+    assert torch.equal(inner.points, mu.points[3:5])
+    assert (Particles.of(mu.tensors, Sphere()).whole, Particles.of(mu.tensors, Sphere(), 3).whole) == (6, 9)
+    assert Particles.of(part.tensors, Sphere(), 2, 6).rows == range(2, 5)
+    assert mu.shares(part)
+    assert not mu.shares(mu.take(torch.arange(6)))
+
+
+def test_masses_are_signs_times_exponentials() -> None:
+    mu, flat = signed(), Particles.uniform(normals(4, 2), Euclidean(), 3.0)
+    torch.testing.assert_close(mu.mass, torch.stack([s * a.exp() for s, a in zip(mu.sign, mu.log_mass, strict=True)]))
+    assert (mu.equal, flat.equal, flat.replace(log_mass=flat.log_mass.clone()).equal) == (False, True, False)
+    assert not Particles.uniform(normals(0, 2), Euclidean()).equal
+    torch.testing.assert_close(flat.mass, torch.full((4,), 0.75, dtype=torch.float64))
+    assert flat.mass.stride(0) == 0
+    torch.testing.assert_close(mu.total, mu.mass.sum())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"points": torch.zeros(6)}, "points must be (M, d), got shape (6,)"),
+        ({"sign": torch.zeros(5, dtype=torch.float64)}, "sign must be (6,), got shape (5,)"),
+        ({"log_mass": torch.zeros(6, 1, dtype=torch.float64)}, "log_mass must be (6,), got shape (6, 1)"),
+        ({"sign": torch.zeros(6)}, "sign is torch.float32 on cpu, points are torch.float64 on cpu"),
+        ({"marks": {"age": torch.zeros(7)}}, "mark 'age' must start with 6 rows, got shape (7,)"),
+    ],
+    ids=str,
+)
+def test_tensors_that_do_not_fit_are_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=r"got|are") as refused:
+        signed().replace(**change)
+    assert str(refused.value) == said
+
+
+def test_what_is_taken_brings_its_marks() -> None:
+    mu = signed().replace(marks={"age": torch.arange(6), "pull": normals(6, 3)})
+    index = torch.tensor([5, 0, 0])
+    for taken, rows in ((mu.take(index), index), (mu.block(1, 4), torch.tensor([1, 2, 3]))):
+        assert taken.tensors.keys() == {"marks.age", "marks.pull", "sign", "log_mass", "points"}
+        assert all(torch.equal(tensor, mu.tensors[name][rows]) for name, tensor in taken.tensors.items())
+    assert (mu.take(index).offset, mu.take(index).whole) == (0, 3)
+    assert mu.summary()["atoms"] == "6"
+
+
+def test_fields_scale_and_add() -> None:
+    field = Field(normals(4, 1)[:, 0], normals(4, 3, seed=2))
+    assert field.scale(1.0) is field
+    for factor in (2.0, torch.tensor(2.0, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)):
+        twice = field.scale(factor)
+        assert torch.equal(twice.value, field.value * float(factor))
+        assert torch.equal(twice.grad, field.grad * float(factor))
+    summed = field.plus(field.scale(2.0), -0.25)
+    torch.testing.assert_close(summed.value, field.value * 0.5)
+    torch.testing.assert_close(summed.grad, field.grad * 0.5)
+    assert field.plus(field).value.equal(field.value * 2)
+    assert Field(field.value).scale(3.0).plus(Field(field.value)).maybe_grad is None
+    assert Field(None, field.grad).scale(3.0).plus(Field(None, field.grad)).maybe_value is None
+
+
+def test_a_system_ticks_and_changes_measures() -> None:
+    system = System({"nu": signed(), "gamma": signed()}, 3, 0.5)
+    later = system.tick(0.25)
+    assert (later.step, later.time, later["nu"]) == (4, 0.75, system["nu"])
+    moved = later.replace({"nu": signed(8)})
+    assert (moved["nu"].size, moved["gamma"], moved.step, moved.time) == (8, system["gamma"], 4, 0.75)
+    assert "nu" in moved
+    assert "mu" not in moved
+    assert (Need.VALUE in Need.BOTH, Need.GRAD in Need.BOTH, Need.GRAD in Need.VALUE) == (True, True, False)
