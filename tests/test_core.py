@@ -11,9 +11,13 @@ from measureflow.chunked import Chunked
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed
 from measureflow.schedule import Constant, Halved, Schedule, as_schedule, scheduled, within
+from measureflow.shard import Sharded, part
+from measureflow.team import Team
 from measureflow.testing import normals
+from measureflow.threads import together
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
+from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.flows.moves import Method, displaced, downhill, reacted
 from measureflow_plugins.schedules.linear import LinearSchedule as Linear
 
@@ -228,3 +232,54 @@ def test_a_system_ticks_and_changes_measures() -> None:
     assert "nu" in moved
     assert "mu" not in moved
     assert (Need.VALUE in Need.BOTH, Need.GRAD in Need.BOTH, Need.GRAD in Need.VALUE) == (True, True, False)
+
+
+# Parts
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_part_is_in_memory_of_its_own_and_equal_masses_are_stored_once(size: int) -> None:
+    """The whole can then be let go; and a whole of equal masses, put together again, still reads no data to know it."""
+    mu, flat = signed(), Particles.uniform(normals(7, 2), Euclidean())
+
+    def asked(team: Team) -> tuple[list[Particles], int]:
+        parts, reducer = [part(mu, team), part(flat, team)], Sharded(Chunked(), team)
+        assert not any(one.shares(whole) for one, whole in zip(parts, (mu, flat), strict=True))
+        return [*parts, reducer.whole(parts[1]), reducer.whole(mu)], reducer.most(parts[1]) * 100 + reducer.most(mu)
+
+    for rank, ((mine, equal, whole, same), most) in enumerate(together(size, asked)):
+        rows = range(7 * rank // size, 7 * (rank + 1) // size)
+        assert (equal.rows, equal.whole, equal.equal, whole.equal, whole.size) == (rows, 7, True, True, 7)
+        assert torch.equal(mine.log_mass, mu.log_mass[mine.offset : mine.offset + mine.size])
+        assert not mine.equal
+        assert same is mu
+        assert most == 100 * -(-7 // size) + 6
+        assert torch.equal(whole.points, flat.points)
+
+
+def test_atoms_come_by_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few come at one time, in the order of the rows and with the marks, everything is the whole's."""
+    monkeypatch.setattr("measureflow.shard.PIECE", 2)
+    phi, mu, at = Relu(power=3), signed(10), normals(4, 3, seed=8)
+    mu = mu.replace(marks={"age": torch.arange(10)})
+    vectors, index = normals(10, 3, seed=6), torch.tensor([9, 0, 4, 5])
+    own = Chunked()
+
+    def asked(team: Team) -> Particles:
+        mine, reducer = part(mu, team), Sharded(own, team, spread=True)
+        v = vectors[mine.offset : mine.offset + mine.size]
+        field, along = reducer.field(phi, at, mine, Need.BOTH), reducer.directional(phi, at, mine, v, Need.BOTH)
+        torch.testing.assert_close(field.value, own.field(phi, at, mu, Need.BOTH).value)
+        torch.testing.assert_close(along.grad, own.directional(phi, at, mu, vectors, Need.BOTH).grad)
+        torch.testing.assert_close(reducer.vector_sum(phi, at, mine, v), own.vector_sum(phi, at, mu, vectors))
+        assert torch.equal(reducer.take(mine, index).marks["age"], index)
+        for need, has in ((Need.VALUE, (True, False)), (Need.GRAD, (False, True))):
+            for spread in (True, False):
+                one = Sharded(own, team, spread=spread).field(phi, at, mine, need)
+                assert (one.maybe_value is not None, one.maybe_grad is not None) == has
+        return reducer.whole(mine)
+
+    for whole in together(2, asked):
+        assert torch.equal(whole.points, mu.points)
+        assert torch.equal(whole.marks["age"], torch.arange(10))
+        assert (whole.offset, whole.whole) == (0, 10)
