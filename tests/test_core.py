@@ -1,11 +1,12 @@
 """The numerical core in small: what a change of one line of it must not leave unnoticed (`python tests/mutate.py`)."""
 
 import hashlib
-from typing import Any
+from typing import Any, final
 
 import attrs
 import pytest
 import torch
+from torch import Tensor
 
 from measureflow.chunked import Chunked
 from measureflow.measure import Field, Need, Particles, System
@@ -261,7 +262,7 @@ def test_atoms_come_by_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few come at one time, in the order of the rows and with the marks, everything is the whole's."""
     monkeypatch.setattr("measureflow.shard.PIECE", 2)
     phi, mu, at = Relu(power=3), signed(10), normals(4, 3, seed=8)
-    mu = mu.replace(marks={"age": torch.arange(10)})
+    mu = mu.replace(marks={"age": torch.arange(10), "tag": normals(1, 3).expand(10, 3)})
     vectors, index = normals(10, 3, seed=6), torch.tensor([9, 0, 4, 5])
     own = Chunked()
 
@@ -282,4 +283,45 @@ def test_atoms_come_by_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     for whole in together(2, asked):
         assert torch.equal(whole.points, mu.points)
         assert torch.equal(whole.marks["age"], torch.arange(10))
+        assert torch.equal(whole.marks["tag"], mu.marks["tag"])
+        assert whole.marks["tag"].stride(0) == 0
         assert (whole.offset, whole.whole) == (0, 10)
+
+
+@final
+@attrs.frozen
+class Counted(Team):
+    """A team that notes the size of what is sent to it."""
+
+    inner: Team
+    sizes: list[int]
+
+    @property
+    def rank(self) -> int:
+        return self.inner.rank
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return self.inner.sum(tensor)
+
+    def sent(self, tensor: Tensor, rank: int) -> Tensor:
+        self.sizes.append(tensor.numel())
+        return self.inner.sent(tensor, rank)
+
+
+def test_a_sum_needs_no_marks_and_one_number_of_equal_masses() -> None:
+    """Sums over atoms that come by send their points, and their masses where they differ: marks are for `take` and `whole`."""
+    flat = Particles.uniform(normals(10, 3), Euclidean()).replace(marks={"age": torch.arange(10)})
+    mixed = signed(10).replace(marks={"age": torch.arange(10)})
+
+    def asked(team: Team) -> list[int]:
+        sizes: list[int] = []
+        reducer = Sharded(Chunked(), Counted(team, sizes), spread=True)
+        for mu in (flat, mixed):
+            reducer.field(Relu(), normals(4, 3), part(mu, team), Need.VALUE)
+        return sizes
+
+    assert [sum(sizes) for sizes in together(2, asked)] == [10 * 3 + 10 * 5] * 2
