@@ -18,7 +18,7 @@ from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.config import change
 from measureflow.domain import Space
-from measureflow.errors import MeasureflowError, WriteError
+from measureflow.errors import LostError, MeasureflowError, WriteError
 from measureflow.interrupt import deferred_interrupt
 from measureflow.loading import from_tables
 from measureflow.measure import Need
@@ -183,7 +183,7 @@ def test_what_torch_says_of_a_lost_process_is_one_message(monkeypatch: Any) -> N
         raise RuntimeError("Connection closed by peer\n  at frame 7")
 
     monkeypatch.setattr("torch.distributed.all_reduce", fail)
-    with pytest.raises(processes.LostError, match=r"another process of this run ended, so .* \(Connection closed by peer\)$"):
+    with pytest.raises(LostError, match=r"another process of this run ended, so .* \(Connection closed by peer\)$"):
         processes.Processes(0, 2).sum(torch.ones(1))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from measureflow.building import Built, build
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
-from measureflow.errors import MeasureflowError, NonFiniteError
+from measureflow.errors import LostError, MeasureflowError, NonFiniteError
 from measureflow.guard import Guard
 from measureflow.loading import from_tables
 from measureflow.measure import Need, Particles, System
@@ -100,6 +100,11 @@ def test_one_process_that_fails_ends_the_others() -> None:
 
     with pytest.raises(MeasureflowError, match="disk full"):
         together(2, work)
+
+
+def test_threads_that_do_not_do_the_same_are_told() -> None:
+    with pytest.raises(LostError, match="waits for something else"):
+        together(2, lambda team: team.sum(torch.ones(1)) if team.leads else torch.ones(1), patience=0.2)
 
 
 def test_what_the_leader_does_everyone_knows() -> None:

@@ -10,7 +10,7 @@ import click
 
 from measureflow import config, record
 from measureflow.choice import Choice
-from measureflow.errors import MeasureflowError
+from measureflow.errors import LostError, MeasureflowError
 from measureflow.events import read_events, told
 from measureflow.faults import blamed
 from measureflow.footprint import device_of, footprint
@@ -19,7 +19,7 @@ from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.plugins import Registry, installed
 from measureflow.plugins import load as load_plugins
-from measureflow.processes import LostError, joined, launched, restarted, speaks
+from measureflow.processes import joined, launched, restarted, speaks
 
 FOLDER = click.Path(path_type=Path)
 SETTINGS = click.option(

@@ -22,6 +22,10 @@ class PluginError(MeasureflowError):
     """A plugin that breaks the rules of the registry; names both sides of a clash."""
 
 
+class LostError(MeasureflowError):
+    """Another process of the run ended, so that this one cannot go on."""
+
+
 class NonFiniteError(MeasureflowError):
     """The state left the finite numbers or ran away; names the measure, the flow and the step size to lower.
 

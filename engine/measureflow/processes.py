@@ -13,12 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from measureflow.errors import MeasureflowError
+from measureflow.errors import LostError
 from measureflow.team import Alone, Team
-
-
-class LostError(MeasureflowError):
-    """Another process of the run ended, so that this one cannot go on."""
 
 
 @final

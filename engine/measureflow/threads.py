@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from measureflow.errors import LostError
 from measureflow.team import Team
 
 T = TypeVar("T")
@@ -37,15 +38,21 @@ class Thread(Team):
     def _met(self, tensor: Tensor) -> list[Tensor]:
         """Everybody's tensor."""
         self.slots[self.rank] = tensor
-        self.barrier.wait()
-        met = list(self.slots)
-        self.barrier.wait()  # nobody may go on to overwrite its slot before all have looked
+        try:
+            self.barrier.wait()
+            met = list(self.slots)
+            self.barrier.wait()  # nobody may go on to overwrite its slot before all have looked
+        except threading.BrokenBarrierError:
+            raise LostError("another thread of the team ended, or waits for something else than this one") from None
         return met
 
 
-def together(size: int, work: Callable[[Team], T]) -> list[T]:
-    """What `work` gives in each of `size` threads that form a team; raises what the first of them to fail raised."""
-    slots, barrier = [torch.empty(0)] * size, threading.Barrier(size)
+def together(size: int, work: Callable[[Team], T], patience: float = 60.0) -> list[T]:
+    """What `work` gives in each of `size` threads that form a team; raises what the first of them to fail raised.
+
+    One that waits longer than `patience` seconds for the others raises LostError: they do not do the same.
+    """
+    slots, barrier = [torch.empty(0)] * size, threading.Barrier(size, timeout=patience)
     errors: list[BaseException] = []
 
     def run(rank: int) -> T | None:
