@@ -27,23 +27,19 @@ import attrs
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 120
 CORE = ["tests/test_core.py"]
-BOOK = ["tests/test_notebook.py"]
-SUMS = ["tests/test_reducers.py", "-k", "not keops and not importing"]
+SUMS = ["tests/test_sums.py"]
+REDUCERS = ["tests/test_reducers.py", "-k", "not keops and not importing"]
 PROMISES = "tests/test_contract.py::test_component_keeps_its_promises"
 TESTS = {  # what each module's mutants meet, one after the other until a test fails
     "schedule": [CORE, [PROMISES, "-k", "schedule"]],
     "noise": [CORE, ["tests/test_noise.py"]],
     "moves": [CORE, ["tests/test_flows.py"]],
-    "measure": [
-        CORE,
-        ["tests/test_noise.py", "tests/test_stream.py", "-k", "not memory and not copies"],
-        ["tests/test_notebook.py"],
-    ],
+    "measure": [CORE, ["tests/test_stream.py", "-k", "not memory and not copies"], ["tests/test_notebook.py"]],
     "shard": [CORE, ["tests/test_shard.py", "-k", "not example"]],
-    "reduce": [CORE, SUMS, ["tests/test_planner.py"]],
-    "feature": [CORE, [PROMISES, "-k", "feature and not mlp"]],
-    "tiles": [CORE, SUMS],
-    "chunked": [CORE, SUMS],
+    "reduce": [SUMS, REDUCERS, ["tests/test_planner.py"]],
+    "feature": [SUMS, [PROMISES, "-k", "feature and not mlp"], ["tests/test_seldom.py"]],
+    "tiles": [SUMS, REDUCERS],
+    "chunked": [SUMS, REDUCERS],
 }
 TYPES = re.compile(r"BitOr|RemoveDecorator")  # unions in annotations, and decorators that only readers and type checkers heed
 HEAVY = ("torch", "numpy", "scipy.stats", "matplotlib", "hypothesis", "pytest", "attrs", "cattrs", "jaxtyping", "rich", "jinja2")
