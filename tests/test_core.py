@@ -166,6 +166,7 @@ def test_where_a_measure_stands_in_its_whole() -> None:
     assert (part.offset, part.whole, part.rows) == (2, 6, range(2, 5))
     assert (inner.offset, inner.whole, inner.rows) == (3, 6, range(3, 5))
     assert torch.equal(inner.points, mu.points[3:5])
+    assert Particles(mu.points, mu.sign, mu.log_mass, Sphere(), offset=3).whole == 9
     assert (Particles.of(mu.tensors, Sphere()).whole, Particles.of(mu.tensors, Sphere(), 3).whole) == (6, 9)
     assert Particles.of(part.tensors, Sphere(), 2, 6).rows == range(2, 5)
     assert mu.shares(part)

@@ -18,16 +18,20 @@ from measureflow.building import build
 from measureflow.chunked import Chunked
 from measureflow.config import change
 from measureflow.domain import Space
-from measureflow.errors import LostError, MeasureflowError, WriteError
+from measureflow.errors import ConfigError, LostError, MeasureflowError, WriteError
+from measureflow.guard import _sound
 from measureflow.interrupt import deferred_interrupt
 from measureflow.loading import from_tables
-from measureflow.measure import Need
+from measureflow.measure import Need, Particles
 from measureflow.plugins import Registry
 from measureflow.reduce import auto
 from measureflow.rows import read_rows
+from measureflow.source import World
 from measureflow.team import Alone
-from measureflow.testing import measure, normals
+from measureflow.tensors import read_tensors, save_tensors
+from measureflow.testing import check, examples, measure, normals
 from measureflow.threads import Thread, together
+from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
 
@@ -214,3 +218,38 @@ def test_auto_gives_what_the_picked_reducer_gives() -> None:
     assert torch.equal(along.value, own.directional(phi, at, source, vectors, Need.BOTH).value)
     assert torch.equal(reducer.vector_sum(phi, at, source, vectors), own.vector_sum(phi, at, source, vectors))
     assert asked == [("sums", 5, 4, 3), ("directed", 5, 4, 3), ("vectors", 5, 4, 3)]
+
+
+def test_a_measure_that_nobody_has_cannot_be_shared(registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="sharded: unknown measure 'mu'"):
+        from_tables({**TABLES, "sharded": ["mu"]}, registry)
+
+
+def test_a_start_from_data_that_are_not_there_is_refused() -> None:
+    with pytest.raises(MeasureflowError, match="start it from 'uniform' or 'file'"):
+        _ = World(Space(Sphere(), 3), {}).data
+
+
+def test_a_measure_of_no_atoms_is_sound() -> None:
+    assert bool(_sound(Particles.uniform(torch.zeros(0, 2), Euclidean()), 1.0))
+
+
+def test_a_file_of_tensors_that_ends_too_soon_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"x": torch.arange(8.0)}, {})
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="ends too soon"):
+        read_tensors(path)
+
+
+def test_a_folder_without_examples_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no \.toml file in this folder"):
+        examples.read(tmp_path)
+
+
+def test_a_report_is_a_table(registry: Registry) -> None:
+    report = check(Relu(), Space(Sphere(), 3), registry=registry)
+    lines = str(report).splitlines()
+    assert lines[0] == report.component
+    assert len(lines) == 1 + len(report.rows)
+    assert all(row.promise in line and row.state in line for row, line in zip(report.rows, lines[1:], strict=True))
