@@ -1,5 +1,6 @@
 """What is installed is what is locked, and what CI runs, hooks run: no network is asked."""
 
+import importlib.metadata
 import importlib.util
 import re
 import shlex
@@ -15,6 +16,9 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = tomllib.loads((ROOT / "pyproject.toml").read_text())
+locked = pytest.mark.skipif(
+    (sys.platform, sys.version_info[:2]) != ("linux", (3, 11)), reason="the lock is of Linux and Python 3.11"
+)
 FRAGMENT = re.compile(r"\+[a-z0-9-]+\.([a-z]+)\.md")
 
 
@@ -29,11 +33,30 @@ def lock() -> ModuleType:
     return module
 
 
+@locked
 def test_all_that_is_installed_is_pinned(lock: ModuleType) -> None:
     """The extras `peers` and `sinkhorn` may be absent; the lock says who asks for what, and is believed about them."""
     assert lock.faults(lock.pins(), lock.roots()) == [], "run: python .ci/lock.py"
 
 
+@locked
+def test_an_extra_may_be_absent(lock: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name in ("jax", "jaxlib", "torchebm", "geomloss", "ml-dtypes", "opt-einsum"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    assert lock.faults(lock.pins(), lock.roots()) == []
+    lost = {name: pin for name, pin in lock.pins().items() if name != "jax"}
+    faults = lock.faults(lost, lock.roots())
+    assert "jax is asked for by measureflow and not pinned" in faults
+    assert "opt-einsum is pinned and nobody asks for it" in faults
+
+
+@locked
 def test_the_lock_is_checked_both_ways(lock: ModuleType) -> None:
     pinned, asked = lock.pins(), lock.roots()
     without = {name: pin for name, pin in pinned.items() if name != "mdurl"}
