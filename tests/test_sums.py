@@ -9,7 +9,7 @@ from measureflow.domain import Space
 from measureflow.feature import Feature
 from measureflow.measure import Need, Particles
 from measureflow.testing import measure, normals
-from measureflow.tiles import cut, product, products, spans
+from measureflow.tiles import Factor, cut, product, products, spans
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
@@ -110,3 +110,23 @@ def test_a_product_reuses_its_buffer_and_a_span_of_everything_is_no_view() -> No
     assert product(Y, X).stride() == (1, 4)  # tall, seen from its side
     assert product(X, Y).stride() == (4, 1)
     torch.testing.assert_close(product(Y, X), Y @ X.T)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "mass", "width"), [(300, 250, False, 16), (300, 250, True, 16), (9, 5, False, 3), (9, 5, True, 4)]
+)
+def test_a_tall_factor_is_padded_once_where_that_pays(n: int, m: int, mass: bool, width: int) -> None:
+    """Rows a_j y_j, then a_j, then zeros up to a multiple of 16 where the matrix is large; a wide one is cut tile by tile."""
+    Y, a = normals(m, 3), normals(m, 1, seed=1)[:, 0]
+    for masses in (a, None):
+        weighted = Y if masses is None else Y * masses[:, None]
+        last = torch.ones(m, dtype=Y.dtype) if masses is None else masses
+        tall, wide = Factor.of(Y, masses, n, mass), Factor.of(Y, masses, m - 1, mass)
+        assert Factor.of(Y, masses, m, mass).padded is not None
+        assert wide.padded is None
+        assert tall.cut(slice(0, m)).shape == (m, width)
+        assert wide.cut(slice(1, 4)).shape == (3, 3 + mass)
+        for factor, rows in ((tall.cut(slice(2, 5)), slice(2, 5)), (wide.cut(slice(0, 4)), slice(0, 4))):
+            assert torch.equal(factor[:, :3], weighted[rows])
+            assert not mass or torch.equal(factor[:, 3], last[rows])
+            assert not factor[:, 3 + mass :].any()
