@@ -1,12 +1,17 @@
 """Sums over atoms in small: against the whole matrix and torch's own derivatives, and how they are cut into tiles."""
 
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from measureflow.chunked import Chunked
 from measureflow.domain import Space
-from measureflow.feature import Feature
+from measureflow.feature import AppendOne, Feature, Identity, Lift, Normalise, exponential, heaviside, positive, scaled
 from measureflow.measure import Need, Particles
 from measureflow.testing import measure, normals
 from measureflow.tiles import Factor, cut, product, products, spans
@@ -130,3 +135,61 @@ def test_a_tall_factor_is_padded_once_where_that_pays(n: int, m: int, mass: bool
             assert torch.equal(factor[:, :3], weighted[rows])
             assert not mass or torch.equal(factor[:, 3], last[rows])
             assert not factor[:, 3 + mass :].any()
+
+
+class Symbol:
+    """Stands for a symbolic argument: it notes what is asked of it, and has none of a tensor's methods that overwrite."""
+
+    def __init__(self, said: str = "u") -> None:
+        self.said = said
+
+    def __mul__(self, factor: float) -> "Symbol":
+        return Symbol(f"{self.said} * {factor}")
+
+    def relu(self) -> "Symbol":
+        return Symbol(f"relu({self.said})")
+
+    def sign(self) -> "Symbol":
+        return Symbol(f"sign({self.said})")
+
+    def exp(self) -> "Symbol":
+        return Symbol(f"exp({self.said})")
+
+
+HELPERS = [
+    (heaviside, [0.0, 0.0, 1.0], "sign(relu(u))"),
+    (positive, [0.0, 0.0, 2.0], "relu(u)"),
+    (exponential, [math.exp(-87), 1.0, math.exp(2.0)], "exp(u)"),
+    (functools.partial(scaled, factor=3.0), [-300.0, 0.0, 6.0], "u * 3.0"),
+]
+
+
+@pytest.mark.parametrize(("helper", "wanted", "symbolic"), HELPERS)
+def test_a_profiles_helper_overwrites_what_needs_no_gradient_and_nothing_else(
+    helper: Callable[[Any], Any], wanted: list[float], symbolic: str
+) -> None:
+    u = torch.tensor([-100.0, 0.0, 2.0], dtype=torch.float64)
+    leaf = u.clone().requires_grad_()
+    torch.testing.assert_close(helper(leaf)[1:].detach(), torch.tensor(wanted[1:], dtype=u.dtype))
+    assert (helper(leaf).dtype, leaf.tolist()) == (torch.float64, [-100.0, 0.0, 2.0])
+    assert helper(u) is u
+    torch.testing.assert_close(u, torch.tensor(wanted, dtype=u.dtype), rtol=1e-12, atol=0)
+    assert helper(Symbol()).said == symbolic
+
+
+@pytest.mark.parametrize("lift", [Identity(), AppendOne(), Normalise()], ids=str)
+def test_a_lift_pushes_and_pulls_by_its_derivative(lift: Lift) -> None:
+    points, vectors = normals(5, 3), normals(5, 3, seed=1)
+    lifted, pushed = torch.autograd.functional.jvp(lift.forward, points, vectors)
+    cotangents = normals(5, lifted.shape[1], seed=2)
+    torch.testing.assert_close(lift.push(points, vectors), pushed, rtol=1e-12, atol=1e-14)
+    wanted = torch.autograd.functional.vjp(lift.forward, points, cotangents)[1]
+    torch.testing.assert_close(lift.pullback(points, cotangents), wanted, rtol=1e-12, atol=1e-14)
+
+
+def test_a_swapped_feature_swaps_lifts_and_nothing_else() -> None:
+    phi = ReluAffine(power=3)
+    swapped = phi.T
+    assert swapped.lifts == phi.lifts[::-1] == (Normalise(), AppendOne())
+    assert (swapped.form, swapped.degree, swapped.profile_kind, swapped.T) == ("dot", 3, "relu-affine", phi)
+    assert torch.equal(swapped.pair(normals(4, 4), normals(2, 3)), phi.pair(normals(2, 3), normals(4, 4)).T)
