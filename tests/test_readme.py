@@ -77,15 +77,7 @@ def test_there_are_two_set_up_commands_of_one_line() -> None:
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ")
         assert command.count(" && ") == 2
     assert SETUP[1].endswith("'.[dev]' && .venv/bin/python -m pytest -n 2")
-    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
-
-
-def test_every_requirement_is_pinned() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
-    names = {re.match(r"[A-Za-z0-9_.-]+", each).group() for each in wanted} - {"measureflow"}  # type: ignore[union-attr]
-    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    assert names - pinned == set()
+    assert "\ntorch==2.13.0  #" in (ROOT / "constraints.txt").read_text()
 
 
 def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

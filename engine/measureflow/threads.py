@@ -29,7 +29,11 @@ class Thread(Team):
         return torch.stack(self._met(tensor)).sum(0)
 
     def sent(self, tensor: Tensor, rank: int) -> Tensor:
-        return self._met(tensor)[rank].clone()
+        theirs = self._met(tensor)[rank]
+        if (theirs.shape, theirs.dtype) != (tensor.shape, tensor.dtype):  # between processes that would be garbage
+            said = (f"{tuple(each.shape)} {each.dtype}" for each in (tensor, theirs))
+            raise ValueError(f"a tensor that is sent goes into one of its shape and dtype, not {' for '.join(said)}")
+        return theirs.clone()
 
     def _met(self, tensor: Tensor) -> list[Tensor]:
         """Everybody's tensor."""
