@@ -170,7 +170,7 @@ def test_errors_are_at_least_twenty_each_with_a_command_and_its_message() -> Non
     entries = text("faq.md").split("\n## ")[1:]
     assert len(entries) >= 20
     for entry in entries:
-        assert re.search(r"```sh\n(.*\n)*measureflow .*\n```\n\n```text\n(warning: .*\n)?error: ", entry), entry
+        assert re.search(r"```sh\n(.*\n)*measureflow .*\n```\n\n```text\n(warning|error): ", entry), entry
 
 
 def test_every_figure_is_in_the_gallery_with_a_command_that_can_be_given(
