@@ -223,6 +223,10 @@ def test_fields_scale_and_add() -> None:
     assert field.plus(field).value.equal(field.value * 2)
     assert Field(field.value).scale(3.0).plus(Field(field.value)).maybe_grad is None
     assert Field(None, field.grad).scale(3.0).plus(Field(None, field.grad)).maybe_value is None
+    with pytest.raises(ValueError, match=r"without Need\.VALUE"):
+        _ = Field(None, field.grad).value
+    with pytest.raises(ValueError, match=r"without Need\.GRAD"):
+        _ = Field(field.value).grad
 
 
 def test_a_system_ticks_and_changes_measures() -> None:
