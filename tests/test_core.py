@@ -20,7 +20,7 @@ from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.flows.moves import Method, displaced, downhill, reacted
-from measureflow_plugins.metrics.gap import Gap
+from measureflow_plugins.metrics.gibbs import Rule
 from measureflow_plugins.schedules.linear import LinearSchedule as Linear
 
 NAN = float("nan")
@@ -85,9 +85,9 @@ def test_a_scheduled_field_takes_both() -> None:
 
 
 def test_counts_have_a_bound_that_is_a_million() -> None:
-    assert Gap(starts=10**6).starts == 10**6
-    with pytest.raises(ValueError, match=r"starts = 1000001: must be a finite number at least 0 and at most 1e\+06"):
-        Gap(starts=10**6 + 1)
+    assert Rule(chains=10**6).chains == 10**6
+    with pytest.raises(ValueError, match=r"chains = 1000001: must be a finite number at least 8 and at most 1e\+06"):
+        Rule(chains=10**6 + 1)
 
 
 # Noise
