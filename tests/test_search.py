@@ -61,7 +61,8 @@ class Fake:
         run, rate = folder / member.name, member.settings[RATE]
         run.mkdir(exist_ok=True)
         kl = [*[9.0] * 9, (log10(rate) - 1) ** 2]
-        (run / "metrics.jsonl").write_text("".join(json.dumps({"step": i, "kl": x}) + "\n" for i, x in enumerate(kl)))
+        rows = [json.dumps({"step": i, "seconds": 0.0, "kl": x}) for i, x in enumerate(kl)]
+        (run / "metrics.jsonl").write_text("\n".join([*rows, ""]))
         failed = rate > 500
         return Outcome(
             member.name, member.settings, 0, str(run), "failed" if failed else "done", {"kl": kl[-1]}, 1.0, "oh" * failed
@@ -142,7 +143,7 @@ def test_failures_are_failed_trials(shell: Shell, fake: Fake) -> None:
     [([5.0], 5.0), ([9.0] * 18 + [1.0, 3.0], 2.0), ([9.0] * 8 + [8.0, 1.0, 3.0], 2.0), ([1.0, float("nan")], None), ([], None)],
 )
 def test_a_trial_is_judged_by_the_median_of_the_last_tenth(tmp_path: Path, values: list[float], value: float | None) -> None:
-    lines = [json.dumps({"step": i, "tv": 0.0} | ({"kl": x} if x else {})) for i, x in enumerate(values)]
+    lines = [json.dumps({"step": i, "seconds": 0.0, "tv": 0.0} | ({"kl": x} if x else {})) for i, x in enumerate(values)]
     (tmp_path / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
     out = judged(Outcome("x", {}, 0, str(tmp_path), "done", {"kl": 1.0}, 1.0), "kl", "last kl")
     assert out.metrics.get("last kl") == value

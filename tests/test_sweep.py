@@ -17,6 +17,7 @@ from test_run import pressing, same
 
 from measureflow import config
 from measureflow.api import MeasureflowError
+from measureflow.files import holding
 from measureflow.plugins import Registry
 from measureflow_plugins.observers.progress import Bar
 from measureflow_plugins.sweeps import grid

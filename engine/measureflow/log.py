@@ -28,7 +28,7 @@ class Log(Observer):
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         rows = read_metrics(stage.folder)
-        before = rows[-1].get("seconds", 0.0) if rows else 0.0
+        before = rows[-1]["seconds"] if rows else 0.0
         began = time.perf_counter()
         path = stage.folder / METRICS
         with path.open("ab", buffering=0) as file:
@@ -50,4 +50,4 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def _numbers(row: dict[str, Any]) -> bool:
     """Whether a row is numbers by name, among them the seconds since the start; raises OverflowError beyond the floats."""
     numbers = [float(value) for value in row.values() if type(value) in (int, float)]
-    return len(numbers) == len(row) and math.isfinite(row.get("seconds", 0.0))
+    return len(numbers) == len(row) and math.isfinite(row["seconds"])
