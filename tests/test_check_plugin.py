@@ -47,7 +47,7 @@ def test_examples_beside_the_package_are_found_and_a_broken_promise_ends_with_1(
     harmless, broken, why, last = said.out.splitlines()
     assert "broken" not in harmless
     assert "1 broken" in broken
-    assert why.startswith("  BROKEN masses: masses is not kept: off by ")
+    assert why.startswith("  BROKEN masses: on sphere of dim 4: masses is not kept: off by ")
     assert "normalise by the masses before and after the step" in why
     assert "1 of 1 components tried in 2 examples" in last
 
@@ -91,3 +91,22 @@ def test_what_a_user_can_mend_is_an_error(shell: Shell, arguments: tuple[str, ..
     said = shell("check-plugin", *arguments)
     assert said.code == 2
     assert words in said.err
+
+
+def test_what_is_wrong_in_a_file_of_examples_is_said(shell: Shell, mine: Path) -> None:
+    (mine / "examples.toml").write_text('flow = [{kind = "drift", _signed = "no", _sizes = 3, _keeps = "all"}]\nschedule = 3\n')
+    said = shell("check-plugin", "mine")
+    assert said.code == 2
+    for part in ("_signed = 'no': give true or false", "_sizes = 3: give two whole numbers", "_keeps = 'all': give one of"):
+        assert f"flow: {part}" in said.err
+    assert "schedule: expected a list of tables" in said.err
+    (mine / "examples.toml").write_text('flow = [{kind = "drifft"}]\n')
+    said = shell("check-plugin", "mine")
+    assert said.code == 2
+    assert "an example of unknown flow 'drifft'" in said.err
+
+
+def test_a_plugin_that_is_blocked_is_said_to_be(shell: Shell, mine: Path) -> None:
+    said = shell("--block", "mine", "check-plugin", "mine")
+    assert said.code == 2
+    assert said.err == "error: plugin mine is blocked by --block\n"

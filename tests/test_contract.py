@@ -12,6 +12,7 @@ from measureflow.testing.examples import Example, read
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.flows.kinetic_langevin import KineticLangevin
 from measureflow_plugins.flows.langevin import Langevin
+from measureflow_plugins.flows.svgd import Svgd
 
 EXAMPLES = read(Path(__file__).parent / "examples")
 
@@ -60,3 +61,10 @@ def test_the_exact_law_under_a_linear_force_is_that_of_ornstein_uhlenbeck() -> N
     variance = 1 / k + (linear.SPREAD - 1 / k) * math.exp(-2 * k)
     got = linear.law(Langevin(), Euclidean(), 1 / 1024, 1024)
     assert got == pytest.approx((mean, variance), abs=2e-3)
+
+
+def test_a_flow_that_refuses_a_space_is_tried_where_it_is_defined(registry: Registry) -> None:
+    """svgd is defined on R^d only, and says so on the sphere."""
+    report = check(Svgd(), registry=registry, signed=False)
+    assert report.ok
+    assert report.of("kept")

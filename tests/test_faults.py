@@ -44,6 +44,8 @@ FAULTS: dict[type, dict[str, str]] = {
         "hidden state": "no hidden state",
         "global generator": "own noise only",
         "zero step": "zero step is the identity",
+        "rate": "rate 0 is the identity",
+        "one name": "draws have names",
         "not local": "local is true",
         "rows": "order of atoms",
         "undeclared": "reads are declared",
@@ -112,6 +114,7 @@ FAULTS: dict[type, dict[str, str]] = {
     Notes: {
         "in place": "pure",
         "elsewhere": "own folder",
+        "here": "own folder",
         "new file": "resumed",
         "row": "opens and closes",
         "swallows": "lets errors through",

@@ -253,3 +253,15 @@ def test_a_report_is_a_table(registry: Registry) -> None:
     assert lines[0] == report.component
     assert len(lines) == 1 + len(report.rows)
     assert all(row.promise in line and row.state in line for row, line in zip(report.rows, lines[1:], strict=True))
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As in a script's background job, which Ctrl-C at its terminal is not meant for."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with deferred_interrupt() as asked:
+            signal.raise_signal(signal.SIGINT)
+            assert not asked()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

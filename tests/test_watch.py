@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from measureflow.guard import LOOK, Guard
 from measureflow.loading import from_tables
 from measureflow.log import read_metrics
 from measureflow.measure import Particles, System
-from measureflow.observe import Every, Observer, Watch, due, never, observed
+from measureflow.observe import Every, Observer, See, Stage, Watch, due, never, observed
 from measureflow.plugins import Registry
 from measureflow.record import Asked, stage_of, start
 from measureflow.recover import HALVINGS, halved, halvings_of
@@ -286,7 +287,7 @@ def test_few_accepted_proposals_are_said(shell: Shell, points: None) -> None:
     assert warnings("good") == {}
     said = done(shell("run", file, "--out", "bad", "--set", "measures.nu.flows.0.rate=100.0"))
     assert list(warnings("bad")) == ["acceptance.nu"]
-    assert said.err.count("of the Metropolis proposals were accepted over the last 50 steps, so that most atoms stand still") == 1
+    assert said.err.count("of the Metropolis proposals were accepted over the last 5 looks, so that most atoms stand still") == 1
     assert "lower step or the rate" in said.err
     shown = done(shell("show", "bad")).out
     assert "warning at step 50: nu: " in shown
@@ -384,3 +385,53 @@ def test_the_soak_runs_an_experiment(registry: Registry, tmp_path: Path) -> None
     kinds = {watch.observer.kind for watch in e.observers}
     assert kinds == {kind for family, kind in registry.components if family == "observer"}, "every observer is on"
     assert start(e, registry, Asked(tmp_path / "run", quiet=True), "").step == 2
+
+
+def test_a_mark_that_is_not_finite_is_trouble(shell: Shell) -> None:
+    """BAOAB ends with a kick: the momentum leaves the finite numbers a step before the atoms do."""
+    example = Path(__file__).parent.parent / "docs" / "examples" / "langevin-double-well.toml"
+    changes = [
+        'measures.nu.flows=[{kind="kinetic-langevin"}]',
+        "metrics=[]",
+        "observers=[]",
+        "data.train=64",
+        "steps=40",
+        "step=3.0",
+    ]
+    settings = [part for change in (*changes, "runaway=1e20") for part in ("--set", change)]
+    said = shell("run", example, *settings, "--out", "new")
+    assert said.code == 2
+    assert "in its mark 'momentum'" in said.err
+    kept = [tensors(path) for path in Path("new/checkpoints").glob("*.safetensors")]
+    assert kept
+    assert all(bool(torch.isfinite(tensor).all()) for each in kept for tensor in each.values())
+
+
+def test_a_start_that_is_not_finite_is_refused(shell: Shell) -> None:
+    example = Path(__file__).parent.parent / "docs" / "examples" / "langevin-double-well.toml"
+    said = shell("run", example, "--set", "data.train=64", "--set", "data.std=1e39", "--set", "metrics=[]", "--out", "new")
+    assert said.code == 2
+    assert "measures.nu.init: some of its numbers are not finite in float32" in said.err
+    assert not Path("new").exists()
+
+
+def test_an_observer_cannot_hide_that_a_run_failed(registry: Registry) -> None:
+    @attrs.frozen
+    class Hider(Observer):
+        kind: ClassVar[str] = "hider"
+
+        @contextmanager
+        def watch(self, stage: Stage) -> Iterator[See]:
+            try:
+                yield lambda system, row: None
+            except BaseException:
+                pass
+
+    def failing() -> Iterator[System]:
+        yield System({})
+        raise NonFiniteError("it ran away")
+
+    built = build(from_tables({**TABLES, "observers": []}, registry), registry)
+    stage = stage_of(from_tables({**TABLES, "observers": []}, registry), Asked(Path()))
+    with pytest.raises(NonFiniteError, match="ran away"):
+        list(observed(failing(), stage, built.view, (), [Watch(Hider(), Every())]))

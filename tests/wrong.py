@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import attrs
@@ -50,7 +51,7 @@ class Drift(Flow):
         return {"age": torch.zeros_like(mu.log_mass)}
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
-        h = h * self.rate(context.step)
+        h = h if self.fault == "rate" else h * self.rate(context.step)
         if h == 0 and self.fault != "zero step":
             return mu
         V = potential(mu.points, Need.BOTH if self.fault == "asks too much" else Need.GRAD)
@@ -72,6 +73,8 @@ class Drift(Flow):
                 return move + h * torch.randn_like(move)
             case "zero step":
                 return move + 1e-3
+            case "one name":
+                return move + h * (context.noise.normal(mu) + context.noise.normal(mu))
             case "not local":
                 return move - move.mean(0)
             case "rows":
@@ -341,7 +344,8 @@ class Notes(Observer):
 
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
-        path = stage.folder.parent / "notes.txt" if self.fault == "elsewhere" else stage.folder / "notes.txt"
+        folder = {"elsewhere": stage.folder.parent, "here": Path()}.get(self.fault, stage.folder)
+        path = folder / "notes.txt"
         with path.open("x" if self.fault == "new file" else "a") as file:
 
             def see(system: System, row: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ from measureflow.errors import ConfigError, MeasureflowError
 from measureflow.experiment import Experiment
 from measureflow.flow import marked
 from measureflow.footprint import device_of, fits, spaces, under
-from measureflow.guard import bounds_of
+from measureflow.guard import begins_well, bounds_of
 from measureflow.measure import Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed, Noise
@@ -107,4 +107,10 @@ def _start(name: str, e: Experiment, space: Space, world: World, setting: Settin
     with under(f"measures.{name}.init"):
         mu = player.init.measure(space, world, setting)
     mu = marked(mu, player.flows, setting.noise)
-    return mu.replace(marks={**mu.marks, **e.order.marks(mu)})
+    mu = mu.replace(marks={**mu.marks, **e.order.marks(mu)})
+    if not begins_well(mu):
+        raise MeasureflowError(
+            f"measures.{name}.init: some of its numbers are not finite in {e.dtype}, or a mass is 0 or over 1e30; start it nearer"
+            " to 0, or with dtype = 'float64'"
+        )
+    return mu

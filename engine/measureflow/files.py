@@ -87,6 +87,8 @@ def holding(folder: Path) -> Iterator[None]:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MeasureflowError(f"{folder}: another process is at work in it; wait for it, or take another folder") from None
+        except OSError:  # some network file systems know no locks
+            pass
         yield
     finally:
         os.close(opened)

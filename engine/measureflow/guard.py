@@ -30,13 +30,27 @@ def sound(system: System, game: Game) -> Bool[Tensor, ""]:
 
 
 def _sound(mu: Particles, bound: float) -> Bool[Tensor, ""]:
-    """One pass over the points and one over the log-masses; a comparison with NaN is false."""
+    """One pass over the points, one over the log-masses and one over each mark that holds real numbers."""
     if mu.size == 0:
         return mu.points.new_ones((), dtype=torch.bool)
-    bound = min(bound, torch.finfo(mu.points.dtype).max)
-    low, high = torch.aminmax(mu.points)
     light, heavy = torch.aminmax(mu.log_mass[:1] if mu.log_mass.stride(0) == 0 else mu.log_mass)
-    return (low >= -bound) & (high <= bound) & (light > -math.inf) & (heavy <= HEAVIEST)
+    well = _within(mu.points, bound) & (light > -math.inf) & (heavy <= HEAVIEST)
+    for mark in mu.marks.values():
+        if mark.is_floating_point() and mark.numel():
+            well = well & _within(mark, math.inf)
+    return well
+
+
+def _within(tensor: Tensor, bound: float) -> Bool[Tensor, ""]:
+    """Whether all numbers are finite and at most `bound` in size: a comparison with NaN is false."""
+    bound = min(bound, torch.finfo(tensor.dtype).max)
+    low, high = torch.aminmax(tensor)
+    return (low >= -bound) & (high <= bound)
+
+
+def begins_well(mu: Particles) -> bool:
+    """Whether a measure may start a run: its atoms, masses and marks are finite. Waits for the device."""
+    return bool(_sound(mu, math.inf))
 
 
 def bounds_of(system: System, game: Game, times: float) -> dict[str, float]:
@@ -152,6 +166,9 @@ def _trouble(mu: Particles, bound: float, step: int) -> str:
         return ""
     if not all(bool(torch.isfinite(part).all()) for part in (mu.points, mu.mass, mu.log_mass)):
         return f"became non-finite at step {step}"
+    for name, mark in mu.marks.items():
+        if not bool(torch.isfinite(mark).all()):
+            return f"became non-finite at step {step} (in its mark {name!r})"
     if float(mu.log_mass.max()) > HEAVIEST:
         return f"ran away at step {step} (an atom's mass is over 1e30)"
     return f"ran away at step {step} (a coordinate is over {bound:g}, as `runaway` sets it)"

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Literal, final
 
@@ -175,22 +175,11 @@ def _watching(observer: Observer, stage: Stage) -> Iterator[See]:
     try:
         yield named
     except BaseException as error:
-        if not _closed(observer, manager, error):
-            raise
-    else:
-        _closed(observer, manager, None)
-
-
-def _closed(observer: Observer, manager: AbstractContextManager[See], error: BaseException | None) -> bool:
-    """Closes an observer after `error`; whether that took care of it."""
-    about = (None, None, None) if error is None else (type(error), error, error.__traceback__)
-    try:
-        with _named(observer):
-            return bool(manager.__exit__(*about))
-    except WriteError:
-        if error is None:
-            raise
-        return False  # what came first is told
+        with suppress(WriteError), _named(observer):  # what came first is told
+            manager.__exit__(type(error), error, error.__traceback__)
+        raise  # whatever an observer makes of it, the run failed
+    with _named(observer):
+        manager.__exit__(None, None, None)
 
 
 @contextmanager

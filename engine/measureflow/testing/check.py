@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from measureflow import config
 from measureflow.coupling import Coupling
 from measureflow.domain import Domain, Space
 from measureflow.errors import MeasureflowError
 from measureflow.feature import Feature
+from measureflow.flow import Flow
 from measureflow.plugins import Registry, load
 from measureflow.testing import (
     common,
@@ -28,7 +31,8 @@ from measureflow.testing import (
     variations,
 )
 from measureflow.testing.promise import Promise
-from measureflow.testing.report import Report, worst
+from measureflow.testing.report import Report, Row, worst
+from measureflow.testing.systems import measure, stepped
 from measureflow.testing.trial import Trial
 
 FAMILIES: Mapping[str, tuple[Promise, ...]] = {
@@ -62,8 +66,16 @@ def check(component: Any, space: Space | None = None, *, registry: Registry | No
     registry = registry or load()
     trials = [Trial(registry, where, **options) for where in ([space] if space else places(component, registry))]
     promises = common.PROMISES + FAMILIES[component.family]
-    rows = [worst(promise.row(component, trial) for trial in trials) for promise in promises]
+    rows = [worst(_row(promise, component, trial, len(trials) > 1) for trial in trials) for promise in promises]
     return Report(f"{component.family} {component.kind}", tuple(rows))
+
+
+def _row(promise: Promise, component: Any, trial: Trial, one_of_many: bool) -> Row:
+    """What trying a promise says; where it is tried in several spaces, a broken one names its space."""
+    row = promise.row(component, trial)
+    if row.state != "broken" or not one_of_many:
+        return row
+    return attrs.evolve(row, detail=f"on {trial.space.domain.kind} of dim {trial.space.dim}: {row.detail}")
 
 
 def places(component: Any, registry: Registry) -> list[Space]:
@@ -71,15 +83,20 @@ def places(component: Any, registry: Registry) -> list[Space]:
     if isinstance(component, Domain):
         return [Space(component, d) for d in DIMENSIONS if component.dimension(d) > 0]
     sphere, flat = (config.structure(dict(USUAL[name]), Space, registry, name) for name in ("sphere", "euclidean"))
-    if not isinstance(component, Coupling | Feature):
-        return [sphere, flat] if component.family == "flow" else [sphere]
+    if not isinstance(component, Coupling | Feature | Flow):
+        return [sphere]
     return [place for place in (sphere, flat) if _takes(component, place)] or [sphere, flat]
 
 
-def _takes(component: Coupling | Feature, place: Space) -> bool:
-    """Whether it does not refuse a space."""
+def _takes(component: Coupling | Feature | Flow, place: Space) -> bool:
+    """Whether it does not refuse a space; of a flow, whether it takes a step there or fails otherwise."""
     try:
-        component.spaces(place) if isinstance(component, Coupling) else component.parameter_space(place)
+        if isinstance(component, Flow):
+            stepped(component, measure(place, 4), 0.01)
+        else:
+            component.spaces(place) if isinstance(component, Coupling) else component.parameter_space(place)
     except MeasureflowError:
         return False
+    except Exception:
+        return True  # the promises say what is wrong
     return True

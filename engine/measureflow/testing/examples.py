@@ -9,7 +9,7 @@ taken from the folder of the file.
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, final, get_args
 
 import attrs
 
@@ -19,8 +19,17 @@ from measureflow.errors import ConfigError, unknown
 from measureflow.plugins import FAMILIES, Registry
 from measureflow.testing.check import USUAL, check
 from measureflow.testing.report import Report
+from measureflow.testing.trial import Kept
 
-OPTIONS = ("signed", "keeps", "tv", "order", "sizes", "on", "in")
+OPTIONS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "signed": ((bool,), "true or false"),
+    "keeps": ((str,), f"one of {', '.join(get_args(Kept))}"),
+    "tv": ((int, float), "a number"),
+    "order": ((int,), "a whole number"),
+    "sizes": ((list,), "two whole numbers, [points, atoms]"),
+    "on": ((str, dict), "the kind of a domain, or {domain = ..., dim = ...}"),
+    "in": ((dict,), "a table of the experiment's keys"),
+}
 
 
 @final
@@ -79,11 +88,27 @@ def _read(file: Path) -> list[Example]:
         if family not in FAMILIES:
             problems.append(unknown("family", family, FAMILIES))
             continue
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            problems.append(f'{family}: expected a list of tables, as in {family} = [{{kind = "..."}}]')
+            continue
         for table in tables:
             own = {key: value for key, value in table.items() if not key.startswith("_")}
             how = {key[1:]: value for key, value in table.items() if key.startswith("_")}
             problems += [f"{family}: {unknown('key', f'_{key}', [f'_{o}' for o in OPTIONS])}" for key in how if key not in OPTIONS]
+            wrong = [key for key, value in how.items() if not _fits(key, value)]
+            problems += [f"{family}: _{key} = {how[key]!r}: give {OPTIONS[key][1]}" for key in wrong]
             found.append(Example(family, own, how, file.resolve().parent))
     if problems:
         raise ConfigError(str(file), problems)
     return found
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether an option has a value of its kind; of an unknown one that is said elsewhere."""
+    if key not in OPTIONS:
+        return True
+    if key == "keeps":
+        return value in get_args(Kept)
+    if key == "sizes":
+        return isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
+    return type(value) in OPTIONS[key][0]

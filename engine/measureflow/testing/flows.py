@@ -1,6 +1,6 @@
 """What a flow promises of one step: nothing else changes, and nothing else decides it."""
 
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
@@ -12,10 +12,11 @@ from measureflow.domain import Space
 from measureflow.flow import Flow, marked
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.noise import Keyed, Noise
+from measureflow.schedule import Schedule
 from measureflow.scheme import Game
 from measureflow.testing.common import rebuilt
 from measureflow.testing.noises import Watched
-from measureflow.testing.promise import Found, Promise, close, holds, promise, same
+from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
 from measureflow.testing.systems import Alone, cast, copied, measure, quadratic
 from measureflow.testing.trial import Trial
 
@@ -67,6 +68,29 @@ def own_noise_only(flow: Flow, trial: Trial) -> Found:
     system, state = start(flow, trial), torch.get_rng_state()
     after(flow, system)
     yield holds("torch's global generator was drawn from", torch.equal(state, torch.get_rng_state()))
+
+
+@promise("give each draw of a step a name of its own, noise.normal(mu, 'kick') and noise.normal(mu, 'drift'): one name is one draw")
+def draws_have_names(flow: Flow, trial: Trial) -> Found:
+    """No two draws of a step have one name, which would make them the same numbers."""
+    noise = Watched(Keyed(0))
+    after(flow, start(flow, trial), noise=noise)
+    twice = sorted({name for name in noise.names if noise.names.count(name) > 1})
+    yield holds(f"drawn twice under {', '.join(twice)}", not twice)
+
+
+@promise("multiply h by your own rate, `h * self.rate(context.step)`")
+def rate_0_is_the_identity(flow: Any, trial: Trial) -> Found:
+    """With its rate at 0 nothing moves."""
+    if not isinstance(getattr(flow, "rate", None), Schedule) or flow.pace(0) == 0:
+        raise InapplicableError("no rate drives it")
+    still = attrs.evolve(flow, rate=0.0)
+    if still.once:
+        raise InapplicableError("it acts once a step, whatever its rate")
+    system = start(still, trial)
+    moved = after(still, system).tensors
+    for name, tensor in system["mu"].tensors.items():
+        yield close(name, moved[name].double(), tensor.double(), 1e-12)
 
 
 @promise("keep what belongs to an atom in mu.marks, and nothing in the flow, its class or its module")
@@ -134,6 +158,8 @@ PROMISES: tuple[Promise, ...] = (
     pure,
     same_seed_same_result,
     own_noise_only,
+    draws_have_names,
+    rate_0_is_the_identity,
     no_hidden_state,
     zero_step_is_the_identity,
     domain_kept,

@@ -12,25 +12,31 @@ from measureflow.noise import Noise
 @final
 @attrs.frozen(eq=False)
 class Watched(Noise):
-    """A noise that notes the rows it is asked for."""
+    """A noise that notes the rows it is asked for, and under which name."""
 
     noise: Noise
     asked: list[range] = attrs.field(factory=list)
+    names: list[str] = attrs.field(factory=list)
+    key: tuple[str | int, ...] = ()
 
     def at(self, *key: str | int) -> Noise:
-        return Watched(self.noise.at(*key), self.asked)
+        return Watched(self.noise.at(*key), self.asked, self.names, self.key + key)
 
     def normal_rows(self, rows: range, width: int, like: Tensor, draw: str) -> Tensor:
-        self.asked.append(rows)
+        self._note(rows, draw)
         return self.noise.normal_rows(rows, width, like, draw)
 
     def uniform_rows(self, rows: range, like: Tensor, draw: str) -> Tensor:
-        self.asked.append(rows)
+        self._note(rows, draw)
         return self.noise.uniform_rows(rows, like, draw)
 
     def index_rows(self, rows: range, high: int, like: Tensor, draw: str) -> Tensor:
-        self.asked.append(rows)
+        self._note(rows, draw)
         return self.noise.index_rows(rows, high, like, draw)
+
+    def _note(self, rows: range, draw: str) -> None:
+        self.asked.append(rows)
+        self.names.append(f"{'/'.join(map(str, self.key))} {draw!r}")
 
 
 @final

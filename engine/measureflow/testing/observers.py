@@ -17,11 +17,14 @@ ROWS: tuple[Row, ...] = ({"kl": 0.5, "tv": 2.0}, {}, {"kl": 0.25, "tv": 1.5})  #
 
 @contextlib.contextmanager
 def _stage(trial: Trial) -> Iterator[Stage]:
-    """A run of two steps in a new folder, whose parent has nothing else in it."""
+    """A run of two steps in a new folder, beside which there is only an empty one, where the program is then at work."""
+    built, _ = trial.here()  # whose paths are taken from where the program is now
     with tempfile.TemporaryDirectory() as parent:
-        folder = Path(parent) / "run"
+        folder, here = Path(parent).resolve() / "run", Path(parent).resolve() / "here"
         folder.mkdir()
-        yield Stage("trial", folder, 2, 0, tuple(trial.experiment.measures), quiet=True)
+        here.mkdir()
+        with contextlib.chdir(here):
+            yield Stage("trial", folder, 2, 0, tuple(built.simulation.game.players), quiet=True)
 
 
 def _systems(trial: Trial) -> list[System]:
@@ -64,11 +67,11 @@ def pure(observer: Observer, trial: Trial) -> Found:
 @promise("write below stage.folder only")
 def own_folder(observer: Observer, trial: Trial) -> Found:
     """It writes nothing beside the run folder, nor where the program was started."""
-    here = set(Path.cwd().iterdir())
     with _stage(trial) as stage:
         _watched(observer, stage, _systems(trial))
-        beside = sorted(path.name for path in stage.folder.parent.iterdir() if path != stage.folder)
-    written = sorted(path.name for path in set(Path.cwd().iterdir()) - here)
+        here = Path.cwd()
+        beside = sorted(path.name for path in stage.folder.parent.iterdir() if path not in (stage.folder, here))
+        written = sorted(path.name for path in here.iterdir())
     yield holds(f"written beside the run folder: {', '.join(beside)}", not beside)
     yield holds(f"written where the program was started: {', '.join(written)}", not written)
 

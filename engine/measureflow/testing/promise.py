@@ -1,6 +1,8 @@
 """A promise: a sentence, a way to try it, and what to do where it is broken."""
 
+import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, final
 
 import attrs
@@ -38,7 +40,7 @@ class Promise:
             return self._said("not applicable", str(reason))
         except Exception as error:
             absent = isinstance(error.__cause__ or error.__context__, ImportError)
-            return self._said("not applicable" if absent else "broken", f"{type(error).__name__}: {error}")
+            return self._said("not applicable" if absent else "broken", f"{type(error).__name__}: {error}{_place(error)}")
         gaps, words = [each for each in found if isinstance(each, Gap)], [each for each in found if isinstance(each, str)]
         broken = [str(gap) for gap in gaps if not gap.kept]
         if broken:
@@ -58,6 +60,14 @@ def promise(hint: str) -> Callable[[Callable[[Any, Trial], Found]], Promise]:
     return make
 
 
+def _place(error: Exception) -> str:
+    """Where it was raised: the innermost line that is neither the kit's nor of an installed package."""
+    kit = str(Path(__file__).parent)
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(name, line) for name, line in frames if not name.startswith(kit) and "site-packages" not in name]
+    return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
+
+
 def _largest(gaps: list[Gap]) -> list[str]:
     """By how much the gap nearest to its bound was off, of those that have one."""
     bounded = [gap for gap in gaps if gap.allowed > 0]
@@ -73,6 +83,9 @@ def close(what: str, got: Tensor, wanted: Tensor | float, tolerance: float = TOL
     if wanted.ndim and wanted.shape != got.shape:
         return holds(f"{what}: has shape {tuple(got.shape)} where {tuple(wanted.shape)} is wanted", False)
     wanted = wanted.expand_as(got)
+    if not torch.equal(got.isfinite(), wanted.isfinite()):
+        return holds(f"{what}: is not finite where it should be, or is where it should not", False)
+    got, wanted = got[got.isfinite()], wanted[wanted.isfinite()]
     scale = max(1.0, float(wanted.abs().max()) if wanted.numel() else 1.0)
     return Gap(what, float((got - wanted).abs().max()) if got.numel() else 0.0, tolerance * scale)
 

@@ -34,10 +34,10 @@ def check_plugin(registry: Registry, name: str, examples: Path | None, only: str
     NAME is an entry point or a distribution, as `measureflow plugins` lists them. A component without required keys is tried as it
     is, others as the examples say: docs/plugins.md shows how they are written.
     """
-    side = _side(name, registry)
+    point, side = _side(name, registry)
     provided = [key for key, origin in sorted(registry.components.items()) if registry.origins[key] == side]
     provided = [key for key in provided if only in (None, key[0])]
-    given = _given(name, examples, registry)
+    given = _given(point, examples, registry)
     tried = {key: _examples(key, registry, given) for key in provided}
     reports = [_shown(example, registry, keops, every) for each in tried.values() for example in each]
     untried = [key for key, each in tried.items() if not each]
@@ -52,26 +52,34 @@ def check_plugin(registry: Registry, name: str, examples: Path | None, only: str
     sys.exit(1 if broken else 0)
 
 
-def _side(name: str, registry: Registry) -> str:
-    """The plugin of that entry point or distribution; raises MeasureflowError where it is unknown or was not loaded."""
-    names: dict[str, str] = {}
+def _side(name: str, registry: Registry) -> tuple[str, str]:
+    """The entry point and the side of the plugin of that entry point or distribution; raises MeasureflowError."""
+    names: dict[str, tuple[str, str]] = {}
     for point, side in registry.sides.items():
-        names[point] = side
-        names.setdefault(side.removeprefix(f"{point} (").split(" ")[0], side)
+        names[point] = (point, side)
+        names.setdefault(side.removeprefix(f"{point} (").split(" ")[0], (point, side))
     if name not in names:
+        barred = next((side for side in registry.blocked if name in (side, side.split(" ")[0])), None)
+        if barred is not None:
+            raise MeasureflowError(f"plugin {barred} is blocked by {registry.blocked[barred]}")
         raise MeasureflowError(f"{unknown('plugin', name, names)}; a plugin must be installed to be found")
-    if names[name] in registry.broken:
-        raise MeasureflowError(f"plugin {names[name]} was not loaded: {registry.broken[names[name]]}")
-    return names[name]
+    point, side = names[name]
+    if side in registry.broken:
+        raise MeasureflowError(f"plugin {side} was not loaded: {registry.broken[side]}")
+    return point, side
 
 
-def _given(name: str, path: Path | None, registry: Registry) -> list[Example]:
-    """The examples of the option, or else those that the plugin ships."""
-    if path is not None:
-        return read(path)
-    plugin: Any = registry.manager.get_plugin(name)
+def _given(point: str, path: Path | None, registry: Registry) -> list[Example]:
+    """The examples of the option, or else those that the plugin ships; raises MeasureflowError for a kind that nobody provides."""
+    plugin: Any = registry.manager.get_plugin(point)
     shipped = [Path(folder) / SHIPPED for folder in getattr(plugin, "__path__", ())]
-    return [example for file in shipped if file.is_file() for example in read(file)]
+    files = [file for file in shipped if file.is_file()] if path is None else [path]
+    found = [example for file in files for example in read(file)]
+    for example in found:
+        if example.key not in registry.components:
+            family, kind = example.key
+            raise MeasureflowError(f"{example.folder}: an example of {unknown(family, kind, registry.kinds(family))}")
+    return found
 
 
 def _examples(key: Key, registry: Registry, given: Iterable[Example]) -> list[Example]:

@@ -91,7 +91,7 @@ class Health(Observer):
 
     def _acceptance(self, name: str, rates: Sequence[float], stage: Stage) -> list[tuple[str, str]]:
         mean, alone = sum(rates) / len(rates), sum(map(bool, stage.flows.values())) == 1
-        why = f"{name}: {mean:.3g} of the Metropolis proposals were accepted over the last {10 * self.patience} steps"
+        why = f"{name}: {mean:.3g} of the Metropolis proposals were accepted over the last {self.patience} looks"
         if len(rates) == self.patience and mean < self.accepted:
             return [(f"acceptance.{name}", f"{why}, so that most atoms stand still: lower step or the rate of its flow 'langevin'")]
         if len(rates) == self.patience and mean > TIMID and alone:

@@ -30,8 +30,8 @@ class Snapshots(Observer):
     """Saves at most `atoms` atoms of every measure at about `count` steps, the first and the last among them.
 
     `spacing`: "log" puts the steps evenly in log(step), "linear" evenly; `at` names further steps. The atoms are spread
-    evenly over the rows and are the same throughout. All snapshots together take at most `megabytes`: where they would be
-    more, fewer atoms are kept, down to one of each measure.
+    evenly over the rows and are the same throughout, as long as the run's last step is. All snapshots together take at most
+    `megabytes`: where they would be more, fewer atoms are kept, down to one of each measure.
     """
 
     kind: ClassVar[str] = "snapshots"
