@@ -95,7 +95,7 @@ def _ended(command: Sequence[str], run: Path, kill: bool, draw: random.Random) -
     if process.returncode == 2 and b": already at step " in out:
         return True  # the life before was killed after its last checkpoint, on its way out
     assert process.returncode in ((0, -9) if kill else (0,)), out.decode()
-    assert not out, "a kill alone leaves nothing that is damaged, and so nothing to warn of"
+    assert not out, f"a kill alone leaves nothing that is damaged, and so nothing to warn of: {out.decode()}"
     return process.returncode == 0
 
 
@@ -111,4 +111,4 @@ def _wait(process: subprocess.Popen[bytes], run: Path, draw: random.Random) -> N
     while process.poll() is None and not (moved and (how == "row" or begun(left(run) - lay))):
         moved = moved or (metrics.exists() and metrics.stat().st_ino != before)
         time.sleep(0.0005)
-    time.sleep(draw.uniform(0.0, 0.5) if how == "row" else draw.uniform(0.0, 0.02))
+    time.sleep(draw.uniform(0.0, 0.5) if how == "row" else draw.uniform(0.0, 0.002))  # a checkpoint takes some milliseconds
