@@ -10,6 +10,7 @@ import torch
 from measureflow.errors import DamageError, MeasureflowError
 from measureflow.files import make, sync, writing
 from measureflow.index import Index, clear, indexes, keep_newest, read_index, save_index, step_of
+from measureflow.log import METRICS
 from measureflow.measure import Particles, System
 from measureflow.observe import Stage
 from measureflow.parts import Rows, Tensors, read_part, save_part, values
@@ -46,7 +47,7 @@ def save_checkpoint(system: System, stage: Stage) -> Path:
 
 def sync_metrics(run: Path) -> None:
     """Rows before a checkpoint are not measured again, so they are on the disk before it counts."""
-    path = run / "metrics.jsonl"
+    path = run / METRICS
     if path.exists():
         with writing(path):
             sync(path)
@@ -104,20 +105,18 @@ def restored(path: Path, fresh: System, stage: Stage) -> System:
 
 def _restored(path: Path, name: str, like: Particles, parts: Sequence[tuple[Rows, Tensors]]) -> Particles:
     """A whole measure, on the domain, of the precision and with the marks of `like`."""
-    held = sorted(((rows[name], tensors) for rows, tensors in parts if name in rows), key=lambda each: each[0])
-    sizes = _sizes(path, name, [rows for rows, _ in held])
+    there = sorted(((rows[name], tensors) for rows, tensors in parts if name in rows), key=lambda each: each[0])
+    sizes = _sizes(path, name, [rows for rows, _ in there])
 
     def whole(key: str, v: torch.Tensor) -> torch.Tensor:
-        blocks = [tensors.get(f"{name}.{key}") for _, tensors in held]
+        blocks = [tensors.get(f"{name}.{key}") for _, tensors in there]
         fit = [block for block, n in zip(blocks, sizes, strict=True) if block is not None and _fits(block, n, v)]
         if len(fit) < len(blocks):
             kind = f"d = {like.dim}, {like.points.dtype}"
             raise MeasureflowError(f"{path}: {name}.{key} is missing or does not fit this run ({kind})")
         return joined(fit, sizes, v.shape[1:]).to(like.points.device)
 
-    found = {key: whole(key, v) for key, v in like.tensors.items()}
-    marks = {key: found[f"marks.{key}"] for key in like.marks}
-    return Particles(found["points"], found["sign"], found["log_mass"], like.domain, marks)
+    return Particles.of({key: whole(key, v) for key, v in like.tensors.items()}, like.domain)
 
 
 def _sizes(path: Path, name: str, rows: Sequence[Sequence[int]]) -> list[int]:

@@ -109,8 +109,7 @@ def twin(system: System) -> System:
 
 def _twin(mu: Particles) -> Particles:
     once = {name: t[:1].clone().expand(t.shape) if t.stride(0) == 0 else t.clone() for name, t in mu.tensors.items()}
-    marks = {name: once[f"marks.{name}"] for name in mu.marks}
-    return Particles(once["points"], once["sign"], once["log_mass"], mu.domain, marks, mu.offset, mu.whole)
+    return Particles.of(once, mu.domain, mu.offset, mu.whole)
 
 
 def reordered(mu: Particles, order: Tensor) -> Particles:
