@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from wrong import (
     CELL,
+    Around,
     Bell,
     Cloud,
     Cone,
@@ -18,6 +19,7 @@ from wrong import (
     Forgetful,
     Halving,
     Notes,
+    Once,
     Plain,
     Repulsion,
     Round,
@@ -59,6 +61,7 @@ FAULTS: dict[type, dict[str, str]] = {
         "order": "weak order",
         "pace": "says what it is",
     },
+    Once: {"marks": "wrapped flow is kept", "reads": "wrapped flow is kept"},
     Repulsion: {
         "sign of some": "first variation",
         "gradient": "first variation",
@@ -140,6 +143,11 @@ FAULTS: dict[type, dict[str, str]] = {
         "zero step": "zero step is the identity",
         "hidden state": "no hidden state",
         "looks back": "in place is true",
+    },
+    Around: {
+        "marks": "wrapped scheme is kept",
+        "objections": "wrapped scheme is kept",
+        "in place": "wrapped scheme is kept",
     },
     Halving: {"range": "range is true", "hidden state": "pure", "integer": "finite numbers"},
     Plain: {

@@ -246,6 +246,30 @@ def test_resume_is_bit_for_bit(shell: Shell, order: str, noise: str) -> None:
     same("whole", "parts")
 
 
+OPTIMISTIC = {"kind": "optimistic"}
+SHORT = {"kind": "minibatch", "batch": 20, "scheme": OPTIMISTIC}
+KINETIC = {"kind": "kinetic-langevin"}
+WRAPPED = {
+    "minibatch around optimistic": {"order": SHORT},
+    "substeps around optimistic": {"order": {"kind": "substeps", "of": OPTIMISTIC}},
+    "substeps around minibatch around optimistic": {"order": {"kind": "substeps", "of": SHORT}},
+    "repeat around kinetic-langevin": {"measures.nu.flows": [{"kind": "repeat", "times": 2, "flow": KINETIC}]},
+    "repeat around repeat": {
+        "measures.nu.flows": [{"kind": "repeat", "times": 2, "flow": {"kind": "repeat", "times": 2, "flow": KINETIC}}]
+    },
+}
+
+
+@pytest.mark.parametrize("changes", WRAPPED.values(), ids=WRAPPED)
+def test_resume_is_bit_for_bit_when_wrapped(shell: Shell, changes: dict[str, Any]) -> None:
+    gradients = {"measures.nu.flows": [{"kind": "wasserstein"}], "measures.gamma.flows": [{"kind": "wfr"}]}
+    file = shell.write({**gradients, **changes})
+    done(shell("run", file, "--set", "steps=20", "--out", "whole", "--quiet"))
+    done(shell("run", file, "--set", "steps=10", "--out", "parts", "--quiet"))
+    done(shell("resume", "parts", "--steps", "20", "--quiet"))
+    same("whole", "parts")
+
+
 def test_seconds_go_on_where_they_stopped(shell: Shell) -> None:
     done(shell("run", shell.write(), "--out", "new"))
     done(shell("resume", "new", "--steps", "6"))

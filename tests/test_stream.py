@@ -123,7 +123,9 @@ def test_in_place_copies_what_somebody_reads(registry: Registry) -> None:
     assert torch.equal(shared["data"].points, start), "data and walkers are one tensor"
 
 
-@pytest.mark.parametrize("order", ["simultaneous", {"kind": "extragradient"}, {"kind": "minibatch", "batch": 10}])
+@pytest.mark.parametrize(
+    "order", ["simultaneous", {"kind": "extragradient"}, {"kind": "minibatch", "batch": 10, "scheme": "simultaneous"}]
+)
 def test_in_place_is_refused_where_others_look_back(registry: Registry, order: Any) -> None:
     tables = copy.deepcopy(TABLES) | {"in_place": True, "order": order, "metrics": []}
     tables["measures"]["nu"]["flows"] = [{"kind": "wasserstein"}]

@@ -1,7 +1,7 @@
 """Components that are right, or wrong in the one way that their field `fault` names."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -14,14 +14,14 @@ from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling, Linear, Potential
 from measureflow.domain import Domain, Space
 from measureflow.feature import DotProduct, Feature, Identity, Lift, Radial, exponential, heaviside, positive, scaled
-from measureflow.flow import Context, Flow
+from measureflow.flow import Context, Flow, WrappedFlow
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.metric import Metric, View
 from measureflow.noise import Noise
 from measureflow.observe import Observer, See, Stage
 from measureflow.reduce import Local, Reducer
 from measureflow.schedule import Schedule, scheduled
-from measureflow.scheme import Game, Scheme
+from measureflow.scheme import Game, Scheme, WrappedScheme
 from measureflow.source import Init, Setting, Source, World
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -104,6 +104,32 @@ class Drift(Flow):
                 parts = [part.double() for part in (points, mu.sign, mu.log_mass)]
                 return Particles(*parts, mu.domain, {"age": age}, mu.offset, mu.whole)
         return mu.replace(points=points, marks={"age": age})
+
+
+@final
+@attrs.frozen
+class Once(WrappedFlow):
+    """One step of another flow."""
+
+    kind: ClassVar[str] = "once"
+    local: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
+    fault: str = ""
+    flow: Flow = attrs.field(factory=Drift)
+
+    @property
+    def inner(self) -> Flow:
+        return self.flow
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return () if self.fault == "reads" else super().reads
+
+    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
+        return {} if self.fault == "marks" else super().marks(mu, noise)
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        return self.flow.step(mu, potential, h, context)
 
 
 @final
@@ -440,6 +466,33 @@ class Turns(Scheme):
             case "hidden state":
                 return h * counted()
         return h
+
+
+@final
+@attrs.frozen
+class Around(WrappedScheme):
+    """Another scheme, as it is."""
+
+    kind: ClassVar[str] = "around"
+    fault: str = ""
+    of: Scheme = attrs.field(factory=Turns)
+
+    @property
+    def inner(self) -> Scheme:
+        return self.of
+
+    @property
+    def in_place(self) -> bool:  # type: ignore[override]
+        return self.fault == "in place" or self.of.in_place
+
+    def marks(self, mu: Particles) -> Mapping[str, Tensor]:
+        return {} if self.fault == "marks" else super().marks(mu)
+
+    def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
+        return () if self.fault == "objections" else super().objections(players)
+
+    def advance(self, system: System, game: Game, h: float) -> System:
+        return self.of.advance(system, game, h)
 
 
 @final

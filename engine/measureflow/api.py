@@ -7,7 +7,7 @@ from measureflow.domain import Domain, Space
 from measureflow.errors import MeasureflowError
 from measureflow.experiment import Experiment
 from measureflow.feature import Autograd, DotProduct, Feature, Radial, exponential, heaviside, positive
-from measureflow.flow import Context, Flow
+from measureflow.flow import Context, Flow, WrappedFlow
 from measureflow.guard import Guard
 from measureflow.loading import from_tables, load
 from measureflow.measure import Field, Need, Particles, System
@@ -19,7 +19,7 @@ from measureflow.plugins import Registry, hookimpl
 from measureflow.plugins import load as load_plugins
 from measureflow.reduce import Local, Reducer, Request
 from measureflow.schedule import Schedule, scheduled, within
-from measureflow.scheme import Game, Scheme
+from measureflow.scheme import Game, Scheme, WrappedScheme
 from measureflow.simulate import Simulation, advance, run
 from measureflow.source import Init, Setting, Source, Truth, World
 
@@ -65,6 +65,8 @@ __all__ = [
     "Truth",
     "View",
     "World",
+    "WrappedFlow",
+    "WrappedScheme",
     "advance",
     "build",
     "exponential",

@@ -70,18 +70,46 @@ class Flow(ABC):
         """The measure after one step of size `h`."""
 
 
+class WrappedFlow(Flow):
+    """A flow that moves a measure by another one, and answers for it: what it reads, its marks, its pace, when it acts.
+
+    Write one for a flow that takes the steps of another in its own way. Implement `inner`, usually a field, and `step`, and
+    say `local` and `pointwise` of the class.
+    """
+
+    @property
+    @abstractmethod
+    def inner(self) -> Flow:
+        """The flow that moves the measure."""
+
+    @property
+    def parts(self) -> bool:  # type: ignore[override]
+        return self.inner.local or self.inner.parts
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.inner.reads
+
+    @property
+    def once(self) -> bool:
+        return self.inner.once
+
+    def pace(self, step: int) -> float:
+        return self.inner.pace(step)
+
+    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
+        return self.inner.marks(mu, noise)
+
+
 @final
 @attrs.frozen(eq=False)
-class Resting(Flow):
+class Resting(WrappedFlow):
     """The place of a flow that has no turn: the list keeps its positions and its marks, and nothing moves."""
 
     kind: ClassVar[str] = "resting"
     local: ClassVar[bool] = True
     pointwise: ClassVar[bool] = True
-    flow: Flow
-
-    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
-        return self.flow.marks(mu, noise)
+    inner: Flow
 
     def step(self, mu: Particles, potential: Potential, h: float, context: "Context") -> Particles:
         return mu

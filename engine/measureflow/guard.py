@@ -12,9 +12,8 @@ from torch import Tensor
 
 from measureflow.coupling import Potential
 from measureflow.errors import NonFiniteError
-from measureflow.flow import Context, Flow
+from measureflow.flow import Context, Flow, WrappedFlow
 from measureflow.measure import Particles, System
-from measureflow.noise import Noise
 from measureflow.schedule import Schedule
 from measureflow.scheme import Game, Scheme
 from measureflow.team import Alone, Team
@@ -127,35 +126,24 @@ def _which(scheme: Scheme, game: Game, system: System, h: float) -> str:
 
 @final
 @attrs.frozen(eq=False)
-class _Watched(Flow):
+class _Watched(WrappedFlow):
     """A flow that raises NonFiniteError, naming itself, where its result is not sound."""
 
     kind: ClassVar[str] = "watched"
     local: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
-    flow: Flow
+    inner: Flow
     bounds: Mapping[str, float]
 
-    @property
-    def parts(self) -> bool:  # type: ignore[override]
-        return self.flow.local or self.flow.parts
-
-    @property
-    def once(self) -> bool:
-        return self.flow.once
-
-    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
-        return self.flow.marks(mu, noise)
-
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
-        moved = self.flow.step(mu, potential, h, context)
+        moved = self.inner.step(mu, potential, h, context)
         bound = self.bounds.get(context.measure, math.inf)
         told = context.reducer.team.did(lambda: _trouble(moved, bound, context.step + 1))
         if any(told):
             name, place = context.measure, f"measures.{context.measure}.flows.{context.position}"
             raise NonFiniteError(
-                f"{name} {next(filter(None, told))} in its flow {self.flow.kind!r} ({place}): "
-                f"lower step (now {h:g}){_rates(self.flow, place, context.step)}"
+                f"{name} {next(filter(None, told))} in its flow {self.inner.kind!r} ({place}): "
+                f"lower step (now {h:g}){_rates(self.inner, place, context.step)}"
             )
         return moved
 

@@ -87,3 +87,26 @@ class Scheme(ABC):
     @abstractmethod
     def advance(self, system: System, game: Game, h: float) -> System:
         """Every measure of `game.players` after one step of size `h`."""
+
+
+class WrappedScheme(Scheme):
+    """A scheme that plays another one, and answers for it: its objections, its marks, whether it moves measures in place.
+
+    Write one for a scheme that changes what another one sees or how often it acts. Implement `inner`, usually a field, and
+    `advance`.
+    """
+
+    @property
+    @abstractmethod
+    def inner(self) -> Scheme:
+        """The scheme that is played."""
+
+    @property
+    def in_place(self) -> bool:  # type: ignore[override]
+        return self.inner.in_place
+
+    def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
+        return self.inner.objections(players)
+
+    def marks(self, mu: Particles) -> Mapping[str, Tensor]:
+        return self.inner.marks(mu)

@@ -16,6 +16,7 @@ from measureflow.schedule import Schedule
 from measureflow.scheme import Game
 from measureflow.testing.common import rebuilt
 from measureflow.testing.noises import Watched
+from measureflow.testing.probes import COUNT, CountingFlow, around
 from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
 from measureflow.testing.systems import Alone, cast, copied, measure, quadratic
 from measureflow.testing.trial import Trial
@@ -146,6 +147,16 @@ class _Low(Potential):
         return Field(0.5 * at.square().sum(1) if Need.VALUE in need else None, at if Need.GRAD in need else None)
 
 
+@promise("subclass WrappedFlow, which forwards them; extend what it gives, as in `{**super().marks(mu, noise), ...}`")
+def wrapped_flow_is_kept(flow: Flow, trial: Trial) -> Found:
+    """A flow that moves by another one has its marks, and reads what that one reads."""
+    for wrapper in around(flow, Flow, CountingFlow):
+        yield holds("it does not read what the flow that it moves by reads", COUNT in wrapper.reads)
+        system = start(wrapper, trial)
+        yield holds("a measure starts without the marks of the flow that it moves by", COUNT in system["mu"].marks)
+        yield holds("it loses the marks of the flow that it moves by", COUNT in after(wrapper, system).marks)
+
+
 def draws(flow: Flow, system: System) -> list[range]:
     """The rows for which a step draws noise."""
     noise = Watched(Keyed(0))
@@ -164,4 +175,5 @@ PROMISES: tuple[Promise, ...] = (
     zero_step_is_the_identity,
     domain_kept,
     shape_kept,
+    wrapped_flow_is_kept,
 )

@@ -9,6 +9,7 @@ from measureflow.scheme import Game, Scheme
 from measureflow.stream import ROWS
 from measureflow.testing.common import rebuilt
 from measureflow.testing.noises import Watched
+from measureflow.testing.probes import COUNT, CountingScheme, around
 from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
 from measureflow.testing.report import Gap
 from measureflow.testing.systems import Alone, copied, measure, quadratic
@@ -122,11 +123,26 @@ def in_place_is_true(scheme: Scheme, trial: Trial) -> Found:
         raise InapplicableError("in_place = False")
     space = trial.experiment.data.space()
     wasserstein = trial.registry.get("flow", "wasserstein")()
-    game = Game({"mu": (wasserstein,)}, Alone(quadratic(space.dim)), start(scheme, trial)[0].reducer, Keyed(0))
+    whole, system = start(scheme, trial)
+    game = Game({"mu": (wasserstein,)}, Alone(quadratic(space.dim)), whole.reducer, Keyed(0))
     mu = measure(space, ROWS["cpu"] + 1)
-    plain = scheme.advance(System({"mu": mu}), game, H)["mu"].points
-    given = System({"mu": mu.replace(points=mu.points.clone())})
+    plain = scheme.advance(system.replace({"mu": mu}), game, H)["mu"].points
+    given = system.replace({"mu": mu.replace(points=mu.points.clone())})
     yield close("points", scheme.advance(given, attrs.evolve(game, in_place=True), H)["mu"].points, plain, 0.0)
+
+
+@promise("subclass WrappedScheme, which forwards them; extend what it gives, as in `yield from super().objections(players)`")
+def wrapped_scheme_is_kept(scheme: Scheme, trial: Trial) -> Found:
+    """A scheme that plays another one has its marks, its objections, and is in place only if that one is."""
+    for wrapper in around(scheme, Scheme, CountingScheme):
+        game, system = start(wrapper, trial)
+        following = wrapper.advance(system, game, H)
+        for name in game.players:
+            yield holds(f"{name} starts without the marks of the scheme it plays", COUNT in system[name].marks)
+            yield holds(f"{name} loses the marks of the scheme it plays", COUNT in following[name].marks)
+        objections = tuple(wrapper.objections(game.players))
+        yield holds("it keeps the objections of the scheme it plays to itself", CountingScheme.OBJECTION in objections)
+        yield holds("it is in place, and the scheme that it plays is not", not wrapper.in_place)
 
 
 PROMISES: tuple[Promise, ...] = (
@@ -137,4 +153,5 @@ PROMISES: tuple[Promise, ...] = (
     marks_are_declared,
     first_order,
     in_place_is_true,
+    wrapped_scheme_is_kept,
 )

@@ -1,21 +1,18 @@
 """One flow several times in a row."""
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
 import attrs
-from torch import Tensor
 
 from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
+from measureflow.flow import Context, Flow, WrappedFlow
 from measureflow.measure import Particles
-from measureflow.noise import Noise
 from measureflow.schedule import MANY, within
 
 
 @final
 @attrs.frozen
-class Repeat(Flow):
+class Repeat(WrappedFlow):
     """`times` steps of `flow`, each of size h with noise of its own, before anything else moves.
 
     After restart with probability 1, repeated Langevin is k-step contrastive divergence. The potential is one function
@@ -30,19 +27,8 @@ class Repeat(Flow):
     flow: Flow
 
     @property
-    def parts(self) -> bool:  # type: ignore[override]
-        return self.flow.local or self.flow.parts
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.flow.reads
-
-    @property
-    def once(self) -> bool:
-        return self.flow.once
-
-    def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
-        return self.flow.marks(mu, noise)
+    def inner(self) -> Flow:
+        return self.flow
 
     def pace(self, step: int) -> float:
         return self.times * self.flow.pace(step)

@@ -10,13 +10,13 @@ from measureflow.errors import MeasureflowError, unknown
 from measureflow.flow import Flow
 from measureflow.measure import Particles, System
 from measureflow.schedule import within
-from measureflow.scheme import Game, Scheme
+from measureflow.scheme import Game, Scheme, WrappedScheme
 from measureflow_plugins.schemes.sequential import Sequential
 
 
 @final
 @attrs.frozen
-class Minibatch(Scheme):
+class Minibatch(WrappedScheme):
     """Each step of `scheme` is played with `batch` atoms of the measure `of`, drawn without replacement by the keyed noise.
 
     Masses are scaled by n / batch, so that sums over the batch are unbiased for sums over the whole. Flows see the batch
@@ -29,10 +29,14 @@ class Minibatch(Scheme):
     scheme: Scheme = attrs.field(factory=Sequential)
     of: str = "data"
 
+    @property
+    def inner(self) -> Scheme:
+        return self.scheme
+
     def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
         if self.of in players:
             yield f"order.of: {self.of!r} moves; a batch is drawn from a measure that stands still, such as 'data'"
-        yield from self.scheme.objections(players)
+        yield from super().objections(players)
 
     def advance(self, system: System, game: Game, h: float) -> System:
         seen = system.replace({self.of: self._batch(system, game)})

@@ -1,21 +1,20 @@
 """A step in parts: the same step numbers, schedules and metrics with a finer h."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, final
 
 import attrs
-from torch import Tensor
 
 from measureflow.flow import Flow, Resting
-from measureflow.measure import Particles, System
+from measureflow.measure import System
 from measureflow.schedule import MANY, within
-from measureflow.scheme import Game, Scheme
+from measureflow.scheme import Game, Scheme, WrappedScheme
 from measureflow_plugins.schemes.sequential import Sequential
 
 
 @final
 @attrs.frozen
-class Substeps(Scheme):
+class Substeps(WrappedScheme):
     """A step of size h is `parts` steps of size h / parts of the scheme `of`, each with noise of its own.
 
     The clock, and with it every schedule, stands still within the step. A flow that acts once a step whatever h is (restart
@@ -28,14 +27,8 @@ class Substeps(Scheme):
     parts: int = attrs.field(default=2, validator=within(1, MANY))
 
     @property
-    def in_place(self) -> bool:  # type: ignore[override]
-        return self.of.in_place
-
-    def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
-        return self.of.objections(players)
-
-    def marks(self, mu: Particles) -> Mapping[str, Tensor]:
-        return self.of.marks(mu)
+    def inner(self) -> Scheme:
+        return self.of
 
     def advance(self, system: System, game: Game, h: float) -> System:
         for part in range(self.parts):
