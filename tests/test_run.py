@@ -21,7 +21,7 @@ from small import TABLES, Said, Shell, readable
 
 from measureflow import config, record
 from measureflow.experiment import Experiment
-from measureflow.loading import load
+from measureflow.loading import from_tables, load
 from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage
@@ -495,8 +495,7 @@ def test_sigint_stops_a_process(shell: Shell) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.name for path in EXAMPLES])
 def test_an_experiment_survives_the_way_there_and_back(path: Path, registry: Registry, tmp_path: Path) -> None:
-    readable(path)
-    e = load(path, registry)
+    e = from_tables(readable(path), registry)
     tables = config.unstructure(e)
     assert config.structure(tables, Experiment, registry, "tables") == e
     written = tmp_path / "written.toml"
