@@ -1,9 +1,14 @@
 """Checkpoints: parts and an index, read back bit for bit from any number of parts, and nothing that changed since is believed."""
 
+import functools
+import hashlib
 import json
+import math
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -200,3 +205,63 @@ def test_a_part_that_changed_is_passed_over_for_the_checkpoint_before(tmp_path: 
     assert said == [f"{path}: is missing; going on from step 3, the checkpoint before"]
     path.write_bytes(content)
     assert newest(system(0), stage(tmp_path), pytest.fail).step == 4
+
+
+# --- forged, with every checksum right ---
+
+FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no rows": lambda facts: facts["parts"][0].pop("rows"),
+    "no name": lambda facts: facts["parts"][0].pop("name"),
+    "no sha256": lambda facts: facts["parts"][0].pop("sha256"),
+    "no bytes": lambda facts: facts["parts"][0].pop("bytes"),
+    "no time": lambda facts: facts.pop("time"),
+    **{f"step {value!r}": functools.partial(dict.update, step=value) for value in ("x", None, 1.5, [], True, -1, 4, 10**30)},
+    **{f"time {value!r:.9}": functools.partial(dict.update, time=value) for value in ("x", None, 10**400, math.nan, math.inf)},
+    **{f"seed {value!r}": functools.partial(dict.update, seed=value) for value in (False, None, "5")},
+    **{f"parts {value!r}": functools.partial(dict.update, parts=value) for value in ([3], "ab", None, {"a": 1}, [[]], [{}])},
+    **{
+        f"rows {value!r}": lambda facts, value=value: facts["parts"][0]["rows"].update(nu=value)  # type: ignore[misc]
+        for value in ([0, 20], "abc", 3, None, [0, 20.0, 20], [0, 2**60, 2**59], [5, 1, 20], [-1, 20, 21], [[], 1, 2])
+    },
+    **{
+        f"name {value!r}": lambda facts, value=value: facts["parts"][0].update(name=value)  # type: ignore[misc]
+        for value in ("/etc/passwd", "../checkpoints/step-000000003.part-0-of-1.safetensors", 3, None, [], "")
+    },
+    "the part of another step": lambda facts: facts["parts"][0].update(name="step-000000002.part-0-of-1.safetensors"),
+    "bytes of a float": lambda facts: facts["parts"][0].update(bytes=float(facts["parts"][0]["bytes"])),
+    "sha256 of a number": lambda facts: facts["parts"][0].update(sha256=3),
+}
+
+
+def sealed(path: Path, facts: dict[str, Any]) -> None:
+    """Writes an index whose checksum is that of its facts."""
+    said = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps({"sha256": said, **facts}))
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_a_forged_index_is_damage(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = save_checkpoint(system(), stage(tmp_path))
+    facts = json.loads(path.read_text())
+    del facts["sha256"]
+    sealed(path, facts)
+    assert read_index(path).step == 3
+    change(facts)
+    sealed(path, facts)
+    with pytest.raises(DamageError, match="is no index of a checkpoint"):
+        restored(path, system(0), stage(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "3", "[3]", '"x"', "null", "{}"])
+def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
+    path = save_checkpoint(system(), stage(tmp_path))
+    path.write_text(text)
+    with pytest.raises(DamageError, match="is no index of a checkpoint"):
+        read_index(path)
+
+
+def test_a_checkpoint_with_another_number_of_atoms_does_not_fit(tmp_path: Path) -> None:
+    save_checkpoint(system(), stage(tmp_path))
+    other = system(0).replace({"gamma": measure(9, 4, 0)})
+    with pytest.raises(MeasureflowError, match=r"gamma has 7 atoms and in this run 9; put resolved\.toml"):
+        newest(other, stage(tmp_path), pytest.fail)

@@ -17,6 +17,7 @@ from measureflow.parts import Rows, Tensors, read_part, save_part, values
 from measureflow.shard import held
 
 FOLDER = "checkpoints"
+_AS_IT_WAS = "put resolved.toml and the files that it names back as they were, or start a new run"
 
 
 def save_checkpoint(system: System, stage: Stage) -> Path:
@@ -107,6 +108,8 @@ def _restored(path: Path, name: str, like: Particles, parts: Sequence[tuple[Rows
     """A whole measure, on the domain, of the precision and with the marks of `like`."""
     there = sorted(((rows[name], tensors) for rows, tensors in parts if name in rows), key=lambda each: each[0])
     sizes = _sizes(path, name, [rows for rows, _ in there])
+    if sum(sizes) != like.size:
+        raise MeasureflowError(f"{path}: {name} has {sum(sizes):,} atoms and in this run {like.size:,}; {_AS_IT_WAS}")
 
     def whole(key: str, v: torch.Tensor) -> torch.Tensor:
         blocks = [tensors.get(f"{name}.{key}") for _, tensors in there]

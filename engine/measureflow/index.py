@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, final
@@ -44,9 +45,38 @@ def read_index(path: Path) -> Index:
         said = facts.pop("sha256")
         if said != _sha256(facts):
             raise ValueError("its checksum is not the one it records")
-        return Index(**{**facts, "parts": tuple(facts["parts"])})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return _index(facts, step_of(path))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DamageError(f"{path}: is no index of a checkpoint ({error})") from None
+
+
+def _index(facts: dict[str, Any], step: int) -> Index:
+    """The index of a step, every fact of the right type: anybody can write a file whose checksum is right."""
+    found = Index(facts["step"], facts["time"], facts["seed"], tuple(_entry(each, step) for each in facts["parts"]))
+    _sure(type(found.step) is int and found.step == step, "its step is not the one that it is named for")
+    _sure(type(found.time) in (int, float) and math.isfinite(found.time), "its time is no finite number")
+    _sure(type(found.seed) is int, "its seed is no whole number")
+    return found
+
+
+def _entry(raw: Any, step: int) -> Entry:
+    entry = Entry(name=raw["name"], sha256=raw["sha256"], bytes=raw["bytes"], rows=raw["rows"])
+    named = PART.fullmatch(entry["name"])
+    _sure(named is not None and int(named[1]) == step, f"{entry['name']!r} is no part of it")
+    _sure(type(entry["sha256"]) is str and type(entry["bytes"]) is int, "a part has no checksum or no size")
+    _sure(all(map(_block, entry["rows"].values())), "a part has rows that are no block of a measure's")
+    return entry
+
+
+def _block(rows: Any) -> bool:
+    """Whether rows are those from `start` up to `stop` of `whole` ones."""
+    start, stop, whole = rows
+    return all(type(n) is int for n in rows) and 0 <= start <= stop <= whole
+
+
+def _sure(well: bool, wrong: str) -> None:
+    if not well:
+        raise ValueError(wrong)
 
 
 def _sha256(facts: dict[str, Any]) -> str:

@@ -6,10 +6,13 @@ the tensors of `safe_open` are the file's own pages, and change or break with it
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, final
 
+import attrs
 import torch
 
 from measureflow.files import replacing
@@ -33,18 +36,56 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file, each in memory of its own; raises OSError or ValueError where there are none."""
+    """The tensors of a file, each in memory of its own; raises OSError, or ValueError if it holds anything else."""
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         start = 8 + int.from_bytes(file.read(8), "little")
-        places: dict[str, Any] = json.loads(file.read(start - 8))
-        return {name: _read(file, start, place) for name, place in places.items() if name != "__metadata__"}
+        if start > size:
+            raise ValueError("its header is longer than the file")
+        places = _places(file.read(start - 8), size - start)
+        return {name: _read(file, start, place) for name, place in places.items()}
 
 
-def _read(file: BinaryIO, start: int, place: Mapping[str, Any]) -> torch.Tensor:
-    v = torch.empty(place["shape"], dtype=TYPES[place["dtype"]])
-    first, stop = place["data_offsets"]
-    file.seek(start + first)
-    if file.readinto(_bytes(v)) != stop - first:  # type: ignore[attr-defined] # of the file that open gives
+@final
+@attrs.frozen
+class _Place:
+    """The type and shape of a tensor, and its bytes `first` to `stop` after the header."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    first: int
+    stop: int
+
+
+def _places(header: bytes, size: int) -> dict[str, _Place]:
+    """The tensors that a header names, one after the other in `size` bytes, so that none claims more than there is."""
+    try:
+        places = {name: _place(each) for name, each in json.loads(header).items() if name != "__metadata__"}
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"its header is no table of tensors ({type(error).__name__}: {error})") from None
+    ends = [0, *sorted(place.stop for place in places.values())]
+    if sorted(place.first for place in places.values()) != ends[:-1] or ends[-1] != size:
+        raise ValueError("its tensors do not fill the file one after the other")
+    return places
+
+
+def _place(raw: Any) -> _Place:
+    """Raises ValueError, KeyError or TypeError if it is none."""
+    dtype, shape, (first, stop) = TYPES[raw["dtype"]], tuple(raw["shape"]), raw["data_offsets"]
+    if any(type(n) is not int or n < 0 for n in (*shape, first, stop)):
+        raise ValueError("a shape or a place is not made of whole numbers")
+    if stop - first != math.prod(shape) * dtype.itemsize:
+        raise ValueError("a shape does not fit its place")
+    return _Place(dtype, shape, first, stop)
+
+
+def _read(file: BinaryIO, start: int, place: _Place) -> torch.Tensor:
+    try:
+        v = torch.empty(place.shape, dtype=place.dtype)
+    except (RuntimeError, TypeError, OverflowError):  # no atoms, and more columns than an int64 counts
+        raise ValueError("its header has a shape that no tensor has") from None
+    file.seek(start + place.first)
+    if file.readinto(_bytes(v)) != place.stop - place.first:  # type: ignore[attr-defined] # of the file that open gives
         raise ValueError("it ends too soon")
     return v
 
