@@ -17,6 +17,7 @@ from measureflow.footprint import device_of, footprint
 from measureflow.loading import load
 from measureflow.log import read_metrics
 from measureflow.measure import System
+from measureflow.opening import read_text
 from measureflow.plugins import Registry, installed
 from measureflow.plugins import load as load_plugins
 from measureflow.processes import joined, launched, leads, restarted, settle, speaks
@@ -50,7 +51,7 @@ def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | N
     """Runs the experiment in FILE and records it in a new folder."""
     experiment = load(file, registry, settings)
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(launched()))}-{experiment.name}"
-    given = file.read_text(encoding="utf-8") + "".join(f"# --set {setting}\n" for setting in settings)
+    given = read_text(file) + "".join(f"# --set {setting}\n" for setting in settings)
 
     def work(asked: record.Asked) -> System:
         if asked.team.led(lambda: str(asked.again and record.began(asked.folder, given))) == "True":

@@ -17,6 +17,7 @@ from cattrs.errors import AttributeValidationNote, ClassValidationError, Iterabl
 
 from measureflow.errors import ConfigError, MeasureflowError, unknown
 from measureflow.observe import Every, Probe, Watch
+from measureflow.opening import read_text
 from measureflow.plugins import FAMILIES, Registry
 from measureflow.schedule import Constant, Schedule
 
@@ -29,7 +30,7 @@ SCALARS: Mapping[Any, str] = {int: "an integer", float: "a number", bool: "true 
 def read(path: Path) -> Raw:
     """The tables of a TOML file; raises ConfigError where it is missing or malformed."""
     try:
-        return _parsed(path.read_text(encoding="utf-8"))
+        return _parsed(read_text(path))
     except FileNotFoundError:
         raise ConfigError(str(path), ["no such file; docs/examples has files to start from"]) from None
     except (OSError, UnicodeDecodeError) as error:

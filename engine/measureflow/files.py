@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from measureflow.errors import MeasureflowError, WriteError
+from measureflow.opening import check_own, create
 
 
 def write(path: Path, content: bytes) -> None:
@@ -19,10 +20,13 @@ def write(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, then synced and renamed: a reader sees the old file or the new one, never a part."""
+    """An empty temporary to write to, then synced and renamed: a reader sees the old file or the new one, never a part."""
+    with writing(path):
+        check_own(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
         with writing(path):
+            create(temporary)
             yield temporary
             sync(temporary)
             temporary.replace(path)
@@ -68,6 +72,13 @@ def make(folder: Path) -> None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
+
+
+def check_links(run: Path) -> None:
+    """Raises MeasureflowError if an entry of a run folder is a link: what is written or removed there would be elsewhere."""
+    for path in run.iterdir():
+        if path.is_symlink():
+            raise MeasureflowError(f"{path}: is a link; put what it names in its place, since a run writes in its own folder only")
 
 
 @contextmanager

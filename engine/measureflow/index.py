@@ -11,6 +11,7 @@ import attrs
 
 from measureflow.errors import DamageError
 from measureflow.files import write
+from measureflow.opening import read_bytes
 from measureflow.parts import Entry
 
 KEPT = 2  # checkpoints kept in a run folder: the newest, and the one before in case it is damaged
@@ -41,7 +42,7 @@ def save_index(folder: Path, index: Index) -> Path:
 def read_index(path: Path) -> Index:
     """The index in a file; raises DamageError where it is not what was written."""
     try:
-        facts: dict[str, Any] = json.loads(path.read_bytes())
+        facts: dict[str, Any] = json.loads(read_bytes(path))
         said = facts.pop("sha256")
         if said != _sha256(facts):
             raise ValueError("its checksum is not the one it records")

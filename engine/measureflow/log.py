@@ -12,6 +12,7 @@ import attrs
 from measureflow.files import writing
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Shows, Stage
+from measureflow.opening import appending
 from measureflow.rows import put, read_rows
 
 METRICS = "metrics.jsonl"
@@ -31,7 +32,9 @@ class Log(Observer):
         before = rows[-1]["seconds"] if rows else 0.0
         began = time.perf_counter()
         path = stage.folder / METRICS
-        with path.open("ab", buffering=0) as file:
+        with writing(path):
+            opened = appending(path)
+        with opened as file:
 
             def see(system: System, row: Row) -> None:
                 if row:

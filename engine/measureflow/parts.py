@@ -13,6 +13,7 @@ import torch
 
 from measureflow.errors import DamageError
 from measureflow.measure import Particles
+from measureflow.opening import reading
 from measureflow.tensors import read_tensors, save_tensors
 
 Tensors = dict[str, torch.Tensor]
@@ -72,5 +73,5 @@ def values(mu: Particles) -> Tensors:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with reading(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

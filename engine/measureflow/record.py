@@ -24,13 +24,14 @@ from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.events import Event, noted, read_events, rewind
 from measureflow.experiment import Experiment, typed
-from measureflow.files import arranging, holding, write
+from measureflow.files import arranging, check_links, holding, write
 from measureflow.footprint import device_of
 from measureflow.guard import Guard
 from measureflow.interrupt import deferred_interrupt
 from measureflow.log import METRICS, Log, read_metrics
 from measureflow.measure import System
 from measureflow.observe import Every, Stage, Watch, due, observed
+from measureflow.opening import read_text
 from measureflow.plugins import Registry
 from measureflow.recover import halved, halvings_in, recovering
 from measureflow.rows import write_rows
@@ -75,13 +76,14 @@ def _arranged(e: Experiment, built: Built, stage: Stage, given: str) -> str:
 def began(folder: Path, given: str) -> bool:
     """Whether a folder is that of a run of this very text."""
     with suppress(OSError):
-        return (folder / "config.toml").read_text(encoding="utf-8") == given
+        return read_text(folder / "config.toml") == given
     return False
 
 
 def resume(registry: Registry, asked: Asked, steps: int | None = None) -> System:
     """Continues a run from its newest whole checkpoint, or from step 0, to `steps` steps in all; raises MeasureflowError."""
     e = recorded(asked.folder, registry)
+    check_links(asked.folder)
     with _held(asked):
         return _resumed(e if steps is None else attrs.evolve(e, steps=steps), registry, asked)
 
@@ -139,7 +141,7 @@ def recorded(folder: Path, registry: Registry) -> Experiment:
 def _data_digest(folder: Path) -> str:
     path = folder / "environment.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["data"])
+        return str(json.loads(read_text(path))["data"])
     except (OSError, ValueError, TypeError, KeyError):
         raise MeasureflowError(f"{path}: missing or damaged, and it holds the fingerprint of the run's data") from None
 

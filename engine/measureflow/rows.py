@@ -9,6 +9,7 @@ from typing import Any
 
 from measureflow.errors import MeasureflowError
 from measureflow.files import write, writing
+from measureflow.opening import appending, read_bytes
 
 LAST = 2**63  # steps fit into an int64
 Row = dict[str, Any]
@@ -16,7 +17,7 @@ Row = dict[str, Any]
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Adds one line to a file and waits until it is on the disk; raises WriteError."""
-    with writing(path), path.open("ab", buffering=0) as file:
+    with writing(path), appending(path) as file:
         put(file, row)
         os.fsync(file.fileno())
 
@@ -34,7 +35,7 @@ def read_rows(path: Path, sound: Callable[[Row], bool]) -> list[Row]:
     Raises MeasureflowError where a line is damaged or the file cannot be read.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_bytes(path).split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -16,6 +16,7 @@ import attrs
 import torch
 
 from measureflow.files import replacing
+from measureflow.opening import reading
 
 NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -37,7 +38,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file, each in memory of its own; raises OSError, or ValueError if it holds anything else."""
-    with path.open("rb") as file:
+    with reading(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = 8 + int.from_bytes(file.read(8), "little")
         if start > size:

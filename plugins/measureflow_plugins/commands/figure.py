@@ -9,6 +9,7 @@ import click
 
 from measureflow.api import MeasureflowError
 from measureflow.cli import FOLDER
+from measureflow.files import check_links
 from measureflow.plugins import Registry
 from measureflow_plugins.drawing import angles, curves, density, neurons
 from measureflow_plugins.drawing.style import FORMATS, look, save
@@ -33,6 +34,8 @@ def figure(
     registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], measure: str | None, out: Path | None
 ) -> None:
     """Draws a run: curves (several runs too), or from its snapshots densities, energies, neurons or their angles."""
+    if out is None:
+        check_links(folders[0])
     with look():
         drawn = _drawn(registry, folders, what, metrics, measure)
         name = "-".join([what, *metrics, *([f"{len(folders)}-runs"] if len(folders) > 1 else [])])

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from measureflow.api import MeasureflowError
 from measureflow.cli import FOLDER
-from measureflow.files import make, replacing
+from measureflow.files import check_links, make, replacing
 from measureflow.plugins import Registry
 from measureflow_plugins.drawing.frames import Film, frames, prepared
 from measureflow_plugins.drawing.style import look
@@ -32,6 +32,8 @@ def film(registry: Registry, folder: Path, what: str | None, out: Path | None, f
         raise MeasureflowError(f"{out}: a film ends with .mp4 or .gif")
     seen = scene(read(folder, registry), registry)
     chosen, ready = _best(seen) if what is None else (what, prepared(seen, what))
+    if out is None:
+        check_links(folder)
     path = out or folder / "figures" / f"{chosen}{'.mp4' if _has_ffmpeg() else '.gif'}"
     make(path.parent)
     with look(), Progress(console=Console(stderr=True), transient=True) as bar:

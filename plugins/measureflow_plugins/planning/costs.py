@@ -12,6 +12,7 @@ import numpy as np
 
 from measureflow.errors import MeasureflowError
 from measureflow.files import write
+from measureflow.opening import read_text
 from measureflow.reduce import Request
 
 Key = tuple[str, ...]
@@ -100,7 +101,7 @@ def _fitted(rows: Iterable[Row]) -> np.ndarray:
 def read(path: Path) -> Costs:
     """A table of costs; raises MeasureflowError where the file is none."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_text(path))
         rows = tuple(Row(*row) for row in raw["rows"])
         return Costs(rows, dict(raw["facts"]), dict(raw["first"]))
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -13,6 +13,7 @@ from measureflow.errors import unknown
 from measureflow.events import read_events
 from measureflow.footprint import device_of
 from measureflow.log import read_metrics
+from measureflow.opening import read_text
 from measureflow.record import recorded
 from measureflow.recover import halved, halvings_in
 from measureflow.schedule import Schedule
@@ -64,7 +65,7 @@ def read(folder: Path, registry: Registry) -> Run:
     experiment = recorded(folder, registry)
     path = folder / "environment.json"
     try:
-        environment = dict(json.loads(path.read_text(encoding="utf-8")))
+        environment = dict(json.loads(read_text(path)))
     except (OSError, ValueError, TypeError, RecursionError):
         raise MeasureflowError(f"{path}: missing or damaged; every run writes one at its start") from None
     return Run(folder, experiment, tuple(read_metrics(folder)), environment, tuple(read_events(folder)))

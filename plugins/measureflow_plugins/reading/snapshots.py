@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from measureflow import config
 from measureflow.api import Domain, MeasureflowError, Particles, Registry, System
+from measureflow.opening import check_regular
 from measureflow_plugins.observers.snapshots import FOLDER, STILL
 
 HOW = "add observers = ['progress', 'checkpoint', 'curves', 'snapshots'] to the config and run again"
@@ -41,6 +42,7 @@ def scaled_up(mu: Particles) -> Particles:
 
 def _read(path: Path, registry: Registry) -> System:
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict

@@ -1,5 +1,6 @@
 """Arrays from files: .npy, .npz, .csv and .safetensors, opened for reading only."""
 
+import io
 import itertools
 import math
 import zipfile
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from measureflow.errors import MeasureflowError, unknown
+from measureflow.opening import check_regular, reading
 
 DEFLATED = 1032  # bytes that one compressed byte can stand for, at most
 KNOWN = (".npy", ".npz", ".csv", ".safetensors")
@@ -47,6 +49,7 @@ def read_array(
 
 
 def _read(path: Path, header: int) -> dict[str, np.ndarray]:
+    check_regular(path)
     if path.suffix == ".csv":
         return {"": _csv(path, header)}
     if path.suffix == ".safetensors":
@@ -54,12 +57,12 @@ def _read(path: Path, header: int) -> dict[str, np.ndarray]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             return {part.filename.removesuffix(".npy"): _member(archive, part) for part in archive.infolist()}
-    with path.open("rb") as file:
+    with reading(path) as file:
         return {"": _npy(file, path.stat().st_size)}
 
 
 def _csv(path: Path, header: int) -> np.ndarray:
-    with path.open(encoding="utf-8") as file:
+    with io.TextIOWrapper(reading(path), encoding="utf-8") as file:
         rows = itertools.islice((line for line in file if line.strip() and not line.lstrip().startswith("#")), header, None)
         first = next(rows, None)
         if first is None:

@@ -21,6 +21,7 @@ from measureflow.checkpoint import newest_step
 from measureflow.config import Raw
 from measureflow.files import holding, make, write
 from measureflow.log import read_metrics
+from measureflow.opening import read_bytes
 from measureflow_plugins.sweeps.processes import Job, run_jobs
 
 
@@ -113,7 +114,7 @@ def _write(members: Sequence[Member], folder: Path) -> None:
     """NAME.toml of every member; nothing where one is there with other tables."""
     texts = {folder / f"{member.name}.toml": config.dumps(member.tables).encode() for member in members}
     for path, text in texts.items():
-        if path.exists() and path.read_bytes() != text:
+        if path.exists() and read_bytes(path) != text:
             raise MeasureflowError(f"{path}: is there already and says otherwise; give --out another folder")
     for path, text in texts.items():
         write(path, text)

@@ -12,6 +12,7 @@ from typing import final
 import attrs
 
 from measureflow.interrupt import deferred_interrupt
+from measureflow.opening import appending, read_bytes
 
 PAUSE = 0.05  # seconds between two looks at the processes
 
@@ -38,7 +39,7 @@ class _Running:
         code = self.process.returncode
         if code == 0:
             return None
-        said = self.job.log.read_bytes()[self.start :].decode(errors="replace").strip().splitlines()
+        said = read_bytes(self.job.log)[self.start :].decode(errors="replace").strip().splitlines()
         name = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return said[-1].strip() if said and code > 0 else name
 
@@ -66,7 +67,7 @@ def run_jobs(jobs: Sequence[Job], together: int, variables: Mapping[str, str]) -
 
 def _started(job: Job, variables: Mapping[str, str]) -> _Running:
     """In a session of its own: Ctrl-C reaches a member once, from here, and not a second time from the terminal."""
-    with job.log.open("ab") as log:
+    with appending(job.log) as log:
         start = log.tell()
         process = subprocess.Popen(
             job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,

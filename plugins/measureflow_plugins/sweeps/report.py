@@ -14,6 +14,7 @@ from rich.table import Table
 
 from measureflow.api import MeasureflowError
 from measureflow.files import arranging, write
+from measureflow.opening import read_text
 from measureflow_plugins.sweeps.members import Outcome
 from measureflow_plugins.sweeps.naming import ends
 
@@ -22,7 +23,7 @@ def claim(folder: Path, file: str, given: str) -> None:
     """Makes the folder, with `given` as its `file`, or takes one that has just that; raises MeasureflowError for any other."""
     path = folder / file
     if path.is_file():
-        if path.read_text(encoding="utf-8") != given:
+        if read_text(path) != given:
             raise MeasureflowError(f"{folder}: holds other runs: its {file} is not what was asked; give --out another folder")
     elif not folder.exists():
         with arranging(folder) as new:

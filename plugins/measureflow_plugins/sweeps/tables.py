@@ -9,6 +9,7 @@ from measureflow import config
 from measureflow.api import MeasureflowError, from_tables
 from measureflow.config import Raw
 from measureflow.errors import ConfigError
+from measureflow.opening import read_text
 from measureflow.plugins import Registry
 
 
@@ -17,7 +18,7 @@ def split(file: Path, settings: Sequence[str], name: str) -> tuple[Raw, Raw, str
     raw = functools.reduce(config.override, settings, config.read(file))
     if not isinstance(raw.get(name), Mapping):
         raise ConfigError(str(file), [f"{name}: is missing; write a table [{name}], as the files in docs/sweeps do"])
-    text = file.read_text(encoding="utf-8") + "".join(f"# --set {setting}\n" for setting in settings)
+    text = read_text(file) + "".join(f"# --set {setting}\n" for setting in settings)
     return dict(raw[name]), {key: value for key, value in raw.items() if key != name}, text
 
 

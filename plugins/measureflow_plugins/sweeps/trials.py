@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from measureflow.log import read_metrics
+from measureflow.opening import read_text
 from measureflow_plugins.extras import needed
 from measureflow_plugins.sweeps.members import Outcome
 from measureflow_plugins.sweeps.ranges import Range
@@ -60,4 +61,4 @@ def best(outcomes: Sequence[Outcome], of: str) -> Outcome | None:
 def recorded(folder: Path) -> list[Outcome]:
     """The trials in index.json, in order; none where there is no such file."""
     path = folder / "index.json"
-    return [Outcome(**each) for each in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+    return [Outcome(**each) for each in json.loads(read_text(path))] if path.exists() else []
