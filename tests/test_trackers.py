@@ -1,6 +1,8 @@
 """Trackers write what the run measured, at its steps, into the run folder, and reach nothing outside it."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,18 +51,29 @@ def test_tensorboard_after_a_resume_has_no_step_twice(shell: Shell) -> None:
     assert [step for step, _ in scalars("new")["tv"]] == list(range(9))
 
 
-def test_wandb_keeps_an_offline_run_in_the_run_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(shell.folder / "home"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    import wandb
+BLOCKED = """
+import socket
+from pathlib import Path
 
-    wandb.teardown()  # its service may be another test's, which writes where that test said
-    try:
-        done(shell("run", tracked(shell, {"kind": "wandb", "project": "mine"}), "--out", "new"))
-    finally:
-        wandb.teardown()
+def refused(host, *rest, **options):
+    Path("asked").write_text(str(host))
+    raise OSError("no network in a test")
+
+socket.getaddrinfo = refused
+from measureflow.cli import main
+main()
+"""
+
+
+def test_wandb_keeps_an_offline_run_in_the_run_folder(shell: Shell) -> None:
+    """In a process of its own, at whose end wandb would send what it gathered about itself; it looks no host up."""
+    home = {name: str(shell.folder / "home") for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
+    kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_ERROR_REPORTING", "WANDB_MODE")}
+    file = tracked(shell, {"kind": "wandb", "project": "mine"})
+    command = [sys.executable, "-c", BLOCKED, "run", file, "--out", "new"]
+    ended = subprocess.run(command, env=kept | home, capture_output=True, text=True)
+    assert ended.returncode == 0, ended
+    assert not Path("asked").exists()
     (folder,) = Path("new/wandb").glob("offline-run-*")
     (file,) = folder.glob("*.wandb")
     written = file.read_bytes()
