@@ -13,9 +13,9 @@ from measureflow import config
 from measureflow.loading import from_tables
 from measureflow.plugins import Registry
 from measureflow_plugins.reading.groups import curve, grouped
-from measureflow_plugins.reading.levels import Comparison, compare
+from measureflow_plugins.reading.levels import Comparison, compare, first_time
 from measureflow_plugins.reading.runs import read_all
-from measureflow_plugins.reading.words import sentences, table, times, verdict
+from measureflow_plugins.reading.words import sooner, table
 
 NONE = "none lies below every start and is reached by two"
 HERE = {"device": "cpu", "threads": 1, "platform": "somewhere"}
@@ -48,80 +48,81 @@ def pair(tmp_path: Path, registry: Registry) -> list[Path]:
     return [slow, fast]
 
 
-def test_first_times_and_ratios_on_every_clock(pair: list[Path], registry: Registry) -> None:
+def cells(found: Comparison, clock: str) -> list[str]:
+    return [str(cell) for cell in table(found).columns[found.clocks.index(clock) + 2].cells]
+
+
+def test_times_and_ratios_on_every_clock(pair: list[Path], registry: Registry) -> None:
     found = compared(pair, registry, [0.05])
     per_step = (100 + 100 + 50) * 8  # walkers' gradient, the potential of the neurons at walkers and data
     expected = {
-        "iterations": (200, 10),
-        "particle time": (4.0, 0.01),
-        "neuron time": (0.2, 0.2),
-        "pair interactions": (200 * per_step, 10 * per_step),
-        "seconds": (20.0, 1.0),
+        "iterations": ((150, 200), (5, 10)),
+        "particle time": ((3.0, 4.0), (0.005, 0.01)),
+        "neuron time": ((0.15, 0.2), (0.1, 0.2)),
+        "pair interactions": ((150 * per_step, 200 * per_step), (5 * per_step, 10 * per_step)),
+        "seconds": ((15.0, 20.0), (0.5, 1.0)),
     }
     assert found.clocks == list(expected)
     for clock, (slow, fast) in expected.items():
-        assert found.at(0.05, "primal", clock).time == pytest.approx(slow)
-        assert found.at(0.05, "dual", clock).time == pytest.approx(fast)
-        assert found.at(0.05, "primal", clock).ratio == 1
-        assert found.at(0.05, "dual", clock).ratio == pytest.approx(slow / fast)
+        one, other = (found.at(0.05, label, clock) for label in ("primal", "dual"))
+        assert (one.earliest, one.latest) == pytest.approx(slow)
+        assert (other.earliest, other.latest) == pytest.approx(fast)
+        assert other.sooner == pytest.approx((slow[0] / fast[1], slow[1] / fast[0]))
 
 
-def test_the_speed_up_in_iterations_is_gone_in_neuron_time(pair: list[Path], registry: Registry) -> None:
-    told = (
-        "dual reaches kl = 0.05 in 20.0 times fewer iterations than primal and with 400 times less particle time, 20.0 times "
-        "fewer pair interactions and 20.0 times fewer seconds, but in 1.0 times the neuron time: the speed-up in iterations is "
-        "gone in neuron time."
+def test_what_the_rows_allow_is_said_and_no_more(pair: list[Path], registry: Registry) -> None:
+    found = compared(pair, registry, [0.05])
+    assert cells(found, "iterations") == ["150 to 200", "5 to 10\n15 to 40 times sooner"]
+    assert cells(found, "neuron time") == ["0.15 to 0.2", "0.1 to 0.2\nopen"]
+    assert cells(compared(pair[::-1], registry, [0.05]), "iterations") == ["5 to 10", "150 to 200\n15 to 40 times later"]
+
+
+def test_between_the_first_two_rows_nothing_is_known(tmp_path: Path, registry: Registry) -> None:
+    walk = recorded(tmp_path / "walk", registry, [0.0238, 0.001, 0.002], every=100)
+    other = recorded(tmp_path / "other", registry, [0.0238, 0.0179, 0.002], every=100, step=0.02)
+    found = compared([other, walk], registry, [0.02])
+    assert cells(found, "iterations") == ["0 to 100", "0 to 100\nopen"]
+    assert found.notes[:2] == (
+        "iterations between two rows of kl, within which no time is known, at most: other: 100; walk: 100",
+        "one seed each, and another seed may come out otherwise: other, walk",
     )
-    assert sentences(compared(pair, registry, [0.05]))[0] == told
-    assert sentences(compared(pair[::-1], registry, [0.05]))[0] == told  # whoever is named first
 
 
 def test_a_level_that_one_does_not_reach(pair: list[Path], registry: Registry) -> None:
     found = compared(pair, registry, [0.01, 0.001, 5.0])
-    assert found.at(0.01, "primal", "iterations").time is None
-    assert found.at(0.01, "dual", "iterations").ratio is None
-    told = sentences(found)
-    assert told[0].startswith("primal and dual start at or below kl = 5")
-    assert told[1] == "dual reaches kl = 0.01 in 20 iterations; primal does not reach it in 250."
-    assert told[2] == "Neither primal (in 250 iterations) nor dual (in 20) reaches kl = 0.001."
-    cells = [list(column.cells) for column in table(found).columns]
-    assert cells[2] == ["0", "0", "not reached", "20", "not reached", "not reached"]
+    assert found.at(0.01, "primal", "iterations").earliest is None
+    assert found.at(0.01, "dual", "iterations").sooner is None
+    assert cells(found, "iterations") == [
+        "at the start", "at the start", "not reached", "15 to 20", "not reached", "not reached",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("ratio", "word"),
+    ("least", "most", "said"),
     [
-        (20.1, "speed-up"),
-        (1.25, "speed-up"),
-        (1.2499999999, "speed-up"),
-        (1.24, "gone"),
-        (1.0, "gone"),
-        (0.8, "gone"),
-        (0.79, "reversed"),
+        (15.0, 40.0, "15 to 40 times sooner"),
+        (2.0, None, "over 2 times sooner"),
+        (1.0, 3.0, "open"),
+        (0.0, None, "open"),
+        (0.25, 0.5, "2 to 4 times later"),
+        (0.0, 0.5, "over 2 times later"),
     ],
 )
-def test_the_rule_of_the_words(ratio: float, word: str) -> None:
-    assert verdict(ratio) == word
+def test_the_words_of_a_ratio(least: float, most: float | None, said: str) -> None:
+    assert sooner(least, most) == said
 
 
-def test_reversed_and_alike(tmp_path: Path, registry: Registry) -> None:
-    plain = recorded(tmp_path / "plain", registry, [1.0, 0.5, 0.1], every=20, step=0.01, rate=1.0)
-    large = recorded(tmp_path / "large", registry, [1.0, 0.5, 0.1], every=10, step=0.1, rate=0.1)
-    same = recorded(tmp_path / "same", registry, [1.0, 0.5, 0.1], every=20, step=0.01, rate=3.0)
-    told = sentences(compared([plain, large, same], registry, [0.1]))
-    assert told[0] == (
-        "large reaches kl = 0.1 in 2.0 times fewer iterations than plain and with 2.0 times less neuron time, 2.0 times fewer pair "
-        "interactions and 2.0 times fewer seconds, but in 5.0 times the particle time: the speed-up in iterations is reversed in "
-        "particle time."
-    )
-    assert (
-        told[1]
-        == "same and plain reach kl = 0.1 in about as many iterations (1.0 times); same takes 3.0 times as much neuron time."
-    )
-
-
-def test_the_numbers_of_the_words() -> None:
-    assert [times(ratio) for ratio in (401.3, 20.06, 1.0, 0.951, 0.05)] == ["401", "20.1", "1.0", "1.0", "0.05"]
+def test_a_group_is_sooner_if_it_is_so_on_every_seed(tmp_path: Path, registry: Registry) -> None:
+    slow = [recorded(tmp_path / f"slow-{s}", registry, kl, seed=s) for s, kl in enumerate([[9, 9, 9, 1], [9, 9, 9, 9, 1]])]
+    for path in slow:  # steps are part of the experiment
+        text = (path / "resolved.toml").read_text()
+        (path / "resolved.toml").write_text(text.replace("steps = 30", "steps = 40"))
+    fast = recorded(tmp_path / "fast", registry, [9, 1], step=0.02)
+    found = compared([*slow, fast], registry, [1.0])
+    group, alone = (found.at(1.0, one.label, "iterations") for one in found.curves)
+    assert (group.earliest, group.latest) == (20, None)  # at the last row in common one of the two is not there yet
+    assert alone.sooner == (2.0, None)
+    assert cells(found, "iterations") == ["20 or later", "0 to 10\nover 2 times sooner"]
 
 
 # Groups
@@ -192,9 +193,9 @@ def test_seconds_of_different_machines_are_flagged(tmp_path: Path, registry: Reg
     a = recorded(tmp_path / "a", registry, [1.0, 0.1])
     b = recorded(tmp_path / "b", registry, [1.0, 0.1], step=0.02, environment=HERE | {"threads": 8})
     c = recorded(tmp_path / "c", registry, [1.0, 0.1], step=0.03, environment={})
-    (alone,) = compared([a], registry).notes
+    alone = compared([a], registry).notes[-1]
     assert alone == "seconds are those of cpu (1 thread, somewhere), start-up and whatever else it did included"
-    (note,) = compared([a, b, c], registry).notes
+    note = compared([a, b, c], registry).notes[-1]
     assert note == (
         "seconds were measured on different machines and tell little: a on cpu (1 thread, somewhere); "
         "b on cpu (8 threads, somewhere); c on a machine that was not recorded"
@@ -206,11 +207,9 @@ def test_pairs_that_cannot_be_counted_say_so(pair: list[Path], registry: Registr
     data = {"kind": "file", "path": "nowhere.csv", "domain": "sphere"}
     (pair[1] / "resolved.toml").write_text(config.dumps({**table_of, "data": data}))
     found = compared(pair, registry, [0.05])
-    assert found.notes[0].startswith("pair interactions of dual are not known: ")
-    assert "nowhere.csv" in found.notes[0]
-    column = list(table(found).columns[found.clocks.index("pair interactions") + 2].cells)
-    assert column[1] == "not known"
-    assert "pair interactions" not in sentences(found)[0]
+    assert found.notes[2].startswith("pair interactions of dual are not known: ")
+    assert "nowhere.csv" in found.notes[2]
+    assert cells(found, "pair interactions")[1] == "not known"
 
 
 # The command
@@ -219,14 +218,15 @@ def test_pairs_that_cannot_be_counted_say_so(pair: list[Path], registry: Registr
 def test_compare_prints_draws_and_writes(shell: Shell, pair: list[Path]) -> None:
     said = shell("compare", *pair, "--level", 0.05, "--out", "all.png", "--json", "all.json")
     assert said.code == 0, said
-    assert "20.0" in said.out
-    assert "the speed-up in iterations is gone in neuron time" in said.out
+    assert "15 to 40 times sooner" in said.out
+    assert "one seed each" in said.out
     assert Path("all.png").read_bytes().startswith(b"\x89PNG")
     written = json.loads(Path("all.json").read_text())
     assert written["levels"] == [0.05]
     assert written["curves"][1]["clocks"]["iterations"] == [0, 5, 10, 15, 20]
-    assert {"level": 0.05, "label": "dual", "clock": "iterations", "time": 10, "ratio": 20} in written["crossings"]
-    assert written["sentences"][0].startswith("dual reaches")
+    crossing = {"level": 0.05, "label": "dual", "clock": "iterations", "earliest": 5, "latest": 10, "sooner": [15, 40]}
+    assert crossing in written["crossings"]
+    assert written["notes"][1].startswith("one seed each")
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,6 @@ def test_compare_says_what_was_wrong(shell: Shell, pair: list[Path], options: tu
     assert "not a run folder" in shell("compare", "nowhere").err
 
 
-def test_little_left_of_a_speed_up_is_nearly_gone(tmp_path: Path, registry: Registry) -> None:
-    slow = recorded(tmp_path / "slow", registry, [1.0, 0.5, 0.4, 0.2, 0.1, 0.05, 0.04], every=10, step=0.02, rate=2.0)
-    fast = recorded(tmp_path / "fast", registry, [1.0, 0.5, 0.05, 0.04], every=10, step=0.02, rate=4.25)
-    told = sentences(compared([slow, fast], registry, [0.05]))[0]
-    assert told.startswith("fast reaches kl = 0.05 in 2.5 times fewer iterations than slow")  # 50 and 20, of .04 and .085
-    assert told.endswith("but in 0.85 times the neuron time: the speed-up in iterations is nearly gone in neuron time.")
-
-
 def test_seeds_are_left_out_of_a_groups_name(tmp_path: Path, registry: Registry) -> None:
     folders = [
         recorded(tmp_path / f"rate={rate},seed={seed}", registry, [1.0, 0.1], rate=rate, seed=seed)
@@ -262,12 +254,16 @@ def test_seeds_are_left_out_of_a_groups_name(tmp_path: Path, registry: Registry)
 
 
 def test_how_often_it_is_measured_does_not_matter(tmp_path: Path, registry: Registry) -> None:
-    """An exponential is met between its rows exactly."""
+    """An exponential is met between its rows exactly; what is told of it holds."""
     often = recorded(tmp_path / "often", registry, [math.exp(-0.1 * k) for k in range(41)], every=1, step=0.02)
     rarely = recorded(tmp_path / "rarely", registry, [math.exp(-0.1 * k) for k in range(0, 41, 8)], every=8, step=0.02, rate=3.0)
     found = compared([often, rarely], registry, [0.5])
     for label in ("often", "rarely"):
-        assert found.at(0.5, label, "iterations").time == pytest.approx(10 * math.log(2))
+        one, crossing = next(one for one in found.curves if one.label == label), found.at(0.5, label, "iterations")
+        assert first_time(one, "iterations", 0.5) == pytest.approx(10 * math.log(2))
+        assert crossing.earliest is not None
+        assert crossing.latest is not None
+        assert crossing.earliest < 10 * math.log(2) < crossing.latest
 
 
 def test_a_curve_may_start_at_infinity(tmp_path: Path, registry: Registry) -> None:

@@ -19,7 +19,7 @@ from measureflow_plugins.drawing.style import look, save
 from measureflow_plugins.reading.groups import grouped
 from measureflow_plugins.reading.levels import Comparison, compare
 from measureflow_plugins.reading.runs import Run, read_all
-from measureflow_plugins.reading.words import sentences, table
+from measureflow_plugins.reading.words import table
 
 
 @click.command(name="compare")
@@ -29,7 +29,7 @@ from measureflow_plugins.reading.words import sentences, table
 )
 @click.option("--level", "levels", multiple=True, type=float, help="A level to reach. Default: some that all runs reach.")
 @click.option("--out", type=FOLDER, metavar="FILE.png", help="Draw it against every clock; .png or .pdf.")
-@click.option("--json", "into", type=FOLDER, help="Write curves, first times and words to this file.")
+@click.option("--json", "into", type=FOLDER, help="Write curves, times and notes to this file.")
 @click.pass_obj
 def compare_runs(
     registry: Registry,
@@ -39,13 +39,17 @@ def compare_runs(
     out: Path | None,
     into: Path | None,
 ) -> None:
-    """Compares recorded runs on every clock; those that differ in the seed alone are taken together."""
+    """Compares when runs reach a level, on every clock.
+
+    Runs that differ in the seed alone are one group. Times are known to within two rows, and to within the seeds of a group:
+    a run counts as sooner than another if it is so throughout.
+    """
     runs = read_all(folders, registry)
     found = compare(grouped(runs, registry), metric or _common(runs), levels)
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table(found) if found.levels else f"levels of {found.metric}: {found.chosen}")
-    for sentence in sentences(found):
-        click.echo(sentence)
+    for note in found.notes:
+        click.echo(note)
     if out:
         with look():
             save(draw(found), out)
@@ -64,4 +68,4 @@ def _common(runs: Sequence[Run]) -> str:
 def record(found: Comparison, runs: list[Run]) -> Mapping[str, Any]:
     """The comparison as JSON has it, with the environment of every run."""
     plain = attrs.asdict(found, value_serializer=lambda _, __, value: value.tolist() if isinstance(value, np.ndarray) else value)
-    return {**plain, "sentences": sentences(found), "environments": {str(run.folder): run.environment for run in runs}}
+    return {**plain, "environments": {str(run.folder): run.environment for run in runs}}

@@ -18,7 +18,7 @@ from measureflow.plugins import Registry
 from measureflow_plugins.reading.groups import Group, group
 from measureflow_plugins.reading.levels import Comparison, compare
 from measureflow_plugins.reading.runs import read
-from measureflow_plugins.reading.words import sentences, table
+from measureflow_plugins.reading.words import table
 from measureflow_plugins.studies.cost import seconds, spoken
 from measureflow_plugins.studies.study import PAPER, SMALL, ScaleName, Study, members, names
 from measureflow_plugins.studies.study import read as read_study
@@ -96,13 +96,13 @@ def _tell(study: Study, groups: Mapping[str, Group], found: list[Finding], folde
         comparison = compare(list(groups.values()), study.metric, study.levels)
         if len(groups) > 1 and comparison.levels:
             Console(width=None if sys.stdout.isatty() else 160).print(table(comparison))
-            said = sentences(comparison)
+            said = list(comparison.notes)
         for path in _draw(study, comparison, list(groups.values()), folder):
             click.echo(f"figure {path}")
     for line in (*said, *lines, overall(found)):
         click.echo(line)
     facts: list[dict[str, Any]] = [{**attrs.asdict(finding), "inside": finding.inside} for finding in found]
-    record = {"title": study.title, "source": study.source, "findings": facts, "sentences": said, "verdict": overall(found)}
+    record = {"title": study.title, "source": study.source, "findings": facts, "notes": said, "verdict": overall(found)}
     write(folder / "verdict.json", json.dumps(record, indent=1).encode())
 
 

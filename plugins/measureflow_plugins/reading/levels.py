@@ -7,7 +7,7 @@ from typing import final
 import attrs
 import numpy as np
 
-from measureflow_plugins.reading.clocks import PAIRS, SECONDS
+from measureflow_plugins.reading.clocks import ITERATIONS, PAIRS, SECONDS
 from measureflow_plugins.reading.groups import Curve, Group, curve
 from measureflow_plugins.reading.runs import Run
 
@@ -18,17 +18,19 @@ MOST = 3  # levels, where none are asked for
 @final
 @attrs.frozen
 class Crossing:
-    """When a group's median is first at or below a level, by one clock.
+    """When the runs of a group are first at or below a level, by one clock: after `earliest`, and by `latest` at the latest.
 
-    time: None where it never is, or where the group does not have the clock. ratio: how many times sooner than the first
-    group, time of the first / time of this one; None where either is missing or 0.
+    Rows tell no more than that: `earliest` is the row before the band's lower edge is there, `latest` the row at which its upper
+    edge is. None: never, or the group does not have the clock. sooner: the least and the most times sooner than the first group
+    that this allows, the second None if there is no bound; None if there is nothing to compare.
     """
 
     level: float
     label: str
     clock: str
-    time: float | None
-    ratio: float | None
+    earliest: float | None
+    latest: float | None
+    sooner: tuple[float, float | None] | None = None
 
 
 @final
@@ -36,7 +38,7 @@ class Crossing:
 class Comparison:
     """Curves of one metric, by group, and when each reaches each level on each clock.
 
-    chosen: how the levels came about. notes: what to know before one reads seconds or pair interactions.
+    chosen: how the levels came about. notes: what to know before one reads the times.
     """
 
     metric: str
@@ -61,13 +63,13 @@ def compare(groups: Sequence[Group], metric: str, levels: Sequence[float] = ()) 
     """Holds groups against the first of them; without `levels`, chooses some. Raises MeasureflowError for an unknown metric."""
     curves = [curve(group, metric) for group in groups]
     chosen, how = (tuple(sorted(set(levels), reverse=True)), "given") if levels else _levels(curves)
-    bare = Comparison(metric, chosen, how, tuple(curves), (), tuple(_notes(groups)))
+    bare = Comparison(metric, chosen, how, tuple(curves), (), tuple(_notes(groups, curves, metric)))
     crossings = [_crossing(level, one, curves[0], clock) for level in chosen for one in curves for clock in bare.clocks]
     return attrs.evolve(bare, crossings=tuple(crossings))
 
 
 def first_time(one: Curve, clock: str, level: float) -> float | None:
-    """When the median is first at or below the level: between two rows as if its logarithm fell evenly, where it has one."""
+    """A guess at when the median is first at or below the level: between two rows as if its logarithm fell evenly."""
     below = np.flatnonzero(one.median <= level)
     if not len(below) or clock not in one.clocks:
         return None
@@ -87,8 +89,25 @@ def _share(before: float, after: float, level: float) -> float:
 
 
 def _crossing(level: float, one: Curve, first: Curve, clock: str) -> Crossing:
-    mine, theirs = first_time(one, clock, level), first_time(first, clock, level)
-    return Crossing(level, one.label, clock, mine, theirs / mine if mine and theirs else None)
+    mine, theirs = (Crossing(level, each.label, clock, *_between_rows(each, clock, level)) for each in (one, first))
+    return attrs.evolve(mine, sooner=_sooner(theirs, mine))
+
+
+def _between_rows(one: Curve, clock: str, level: float) -> tuple[float | None, float | None]:
+    """(earliest, latest) of a crossing."""
+    if clock not in one.clocks:
+        return None, None
+    times, low, high = one.clocks[clock], np.flatnonzero(one.low <= level), np.flatnonzero(one.high <= level)
+    earliest = float(times[max(low[0] - 1, 0)]) if len(low) else None
+    return earliest, float(times[high[0]]) if len(high) else None
+
+
+def _sooner(first: Crossing, own: Crossing) -> tuple[float, float | None] | None:
+    """The first group's time / the own time, at the least and at the most."""
+    if first.earliest is None or own.earliest is None or 0 in (first.latest, own.latest):
+        return None
+    least = first.earliest / own.latest if own.latest else 0.0
+    return least, first.latest / own.earliest if first.latest and own.earliest else None
 
 
 def _levels(curves: Sequence[Curve]) -> tuple[tuple[float, ...], str]:
@@ -125,17 +144,30 @@ def _spread(found: Sequence[float]) -> tuple[float, ...]:
     return tuple(found[row] for row in rows[::-1])
 
 
-def _notes(groups: Sequence[Group]) -> list[str]:
-    """What to know of seconds and pair interactions."""
+def _notes(groups: Sequence[Group], curves: Sequence[Curve], metric: str) -> list[str]:
+    """What to know of the rows, the seeds, pair interactions and seconds."""
+    alone = [one.label for one in curves if one.runs == 1]
+    seeds = [f"one seed each, and another seed may come out otherwise: {', '.join(alone)}"] if alone else []
     missing = [f"{PAIRS} of {group.label} are not known: {group.why}" for group in groups if group.pairs is None]
+    return [_spacing(curves, metric), *seeds, *missing, _machines(groups)]
+
+
+def _spacing(curves: Sequence[Curve], metric: str) -> str:
+    """How far apart the rows are."""
+    told = "; ".join(f"{one.label}: {np.diff(one.clocks[ITERATIONS]).max(initial=0):g}" for one in curves)
+    return f"iterations between two rows of {metric}, within which no time is known, at most: {told}"
+
+
+def _machines(groups: Sequence[Group]) -> str:
+    """Whose seconds these are."""
     machines: dict[str, list[str]] = {}
     for group in groups:
         for run in group.runs:
             machines.setdefault(machine(run), []).append(run.name)
     if len(machines) == 1:
-        return [*missing, f"{SECONDS} are those of {next(iter(machines))}, start-up and whatever else it did included"]
+        return f"{SECONDS} are those of {next(iter(machines))}, start-up and whatever else it did included"
     told = "; ".join(f"{', '.join(names)} on {where}" for where, names in machines.items())
-    return [*missing, f"{SECONDS} were measured on different machines and tell little: {told}"]
+    return f"{SECONDS} were measured on different machines and tell little: {told}"
 
 
 def machine(run: Run) -> str:
