@@ -1,7 +1,9 @@
 """The search: what is drawn and refused, that it finds a minimum, and that it goes on as if it had not stopped."""
 
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from math import log10
 from pathlib import Path
@@ -13,7 +15,7 @@ from small import TABLES, Said, Shell
 from measureflow import config
 from measureflow.loading import load
 from measureflow.plugins import Registry
-from measureflow_plugins.sweeps.members import Member, Outcome
+from measureflow_plugins.sweeps.members import Member, Outcome, Status
 from measureflow_plugins.sweeps.trials import best, judged
 
 RATE, ORDER, SIZE = "measures.gamma.flows.0.rate", "order", "measures.gamma.init.size"
@@ -47,6 +49,7 @@ class Fake:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.stop_at = -1
+        self.killed: set[str] = set()
 
     def __call__(self, members: Sequence[Member], folder: Path, jobs: int, see: Callable[[Outcome], object]) -> list[Outcome]:
         if len(self.batches) == self.stop_at:
@@ -64,9 +67,8 @@ class Fake:
         rows = [json.dumps({"step": i, "seconds": 0.0, "kl": x}) for i, x in enumerate(kl)]
         (run / "metrics.jsonl").write_text("\n".join([*rows, ""]))
         failed = rate > 500
-        return Outcome(
-            member.name, member.settings, 0, str(run), "failed" if failed else "done", {"kl": kl[-1]}, 1.0, "oh" * failed
-        )
+        status: Status = "missing" if member.name in self.killed else "failed" if failed else "done"
+        return Outcome(member.name, member.settings, 0, str(run), status, {"kl": kl[-1]}, 1.0, "oh" * (status != "done"))
 
 
 @pytest.fixture
@@ -111,6 +113,20 @@ def test_a_search_goes_on_as_it_would_have(shell: Shell, fake: Fake) -> None:
     assert len({each[RATE] for each in settings()}) == 15
     done(shell("search", file, "--metric", "kl", "--trials", 15, "--out", "q"))
     assert len(fake.batches) == 3
+
+
+def test_a_trial_that_was_killed_is_tried_again(shell: Shell, fake: Fake) -> None:
+    file = written(shell)
+    done(shell("search", file, "--metric", "kl", "--trials", 5, "--jobs", 3, "--out", "whole"))
+    fake.killed = {"trial-0001"}
+    said = shell("search", file, "--metric", "kl", "--trials", 5, "--jobs", 3, "--out", "q")
+    assert said.code == 2
+    assert "trial-0001: did not run to its end (oh); the same command with --out q goes on" in said.err
+    assert [each["status"] == "missing" for each in trials()] == [False, True, False]
+    fake.killed, fake.batches = set(), []
+    done(shell("search", file, "--metric", "kl", "--trials", 5, "--jobs", 3, "--out", "q"))
+    assert fake.batches[0] == ["trial-0001"]
+    assert trials() == json.loads(Path("whole/index.json").read_text().replace("whole/", "q/"))
 
 
 def test_the_seed_is_the_experiments(shell: Shell, fake: Fake) -> None:
@@ -208,3 +224,15 @@ def test_trials_are_runs(shell: Shell) -> None:
         assert len(rows) == TABLES["steps"] + 1
         assert each["metrics"]["last tv"] == rows[-1]["tv"]
         assert config.read(Path(f"{each['folder']}.toml"))["measures"]["gamma"]["flows"][0]["rate"] == each["settings"][RATE]
+
+
+def test_a_search_that_was_killed_loses_no_trial(shell: Shell) -> None:
+    file = written(shell, {RATE: {"low": 1.0, "high": 3.0}}, steps=300)
+    command = [sys.executable, "-m", "measureflow", "search", file, "--metric", "tv", "--trials", "2", "--out", "q"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not Path("q/trial-0000/metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    done(shell("search", file, "--metric", "tv", "--trials", 2, "--out", "q"))
+    assert [each["status"] for each in trials()] == ["done", "done"]
+    assert all("last tv" in each["metrics"] for each in trials())

@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,10 @@ from measureflow.api import MeasureflowError
 from measureflow.files import holding
 from measureflow.plugins import Registry
 from measureflow_plugins.observers.progress import Bar
-from measureflow_plugins.sweeps import grid
+from measureflow_plugins.sweeps import grid, launch
 from measureflow_plugins.sweeps.members import Member, run_all
 from measureflow_plugins.sweeps.naming import LONGEST, ends, joined, labels
-from measureflow_plugins.sweeps.processes import Job, run_jobs
+from measureflow_plugins.sweeps.processes import OUTSIDE, Failure, Job, run_jobs
 
 RATE = "measures.gamma.flows.0.rate"
 DOCS = Path(__file__).parents[1] / "docs" / "sweeps"
@@ -161,8 +164,12 @@ def test_a_member_needs_a_name_that_fits_a_folder(name: str) -> None:
 # --- processes ---
 
 
+def shell_of(script: str, *arguments: str) -> tuple[str, ...]:
+    return ("sh", "-c", script, *arguments)
+
+
 def test_jobs_end_with_their_last_line(tmp_path: Path) -> None:
-    ended: dict[str, str | None] = {}
+    ended: dict[str, Failure | None] = {}
     scripts = {
         "fine": "echo $OMP_NUM_THREADS $GIVEN",
         "bad": "echo one; echo two >&2; echo; exit 3",
@@ -170,12 +177,14 @@ def test_jobs_end_with_their_last_line(tmp_path: Path) -> None:
         "killed": "echo said; kill -9 $$",
     }
     jobs = [
-        Job(("sh", "-c", script), tmp_path / f"{name}.log", lambda error, name=name: ended.update({name: error}))  # type: ignore[misc]
+        Job(partial(shell_of, script), tmp_path / f"{name}.log", lambda failure, name=name: ended.update({name: failure}))  # type: ignore[misc]
         for name, script in scripts.items()
     ]
     (tmp_path / "mute.log").write_text("of an earlier run\n")
     run_jobs(jobs, 2, {"OMP_NUM_THREADS": "3", "GIVEN": "x"})
-    assert ended == {"fine": None, "bad": "two", "mute": "exit code 4", "killed": "killed by SIGKILL"}
+    assert ended == {
+        "fine": None, "bad": Failure(3, "two"), "mute": Failure(4, "exit code 4"), "killed": Failure(-9, "killed by SIGKILL"),
+    }  # fmt: skip
     assert (tmp_path / "fine.log").read_text() == "3 x\n"
     assert (tmp_path / "mute.log").read_text() == "of an earlier run\n"
 
@@ -184,7 +193,7 @@ def test_jobs_end_with_their_last_line(tmp_path: Path) -> None:
 def test_so_many_jobs_run_together(tmp_path: Path, together: int) -> None:
     """Each notes how many are at work as it begins."""
     script = f"mkdir {tmp_path}/at-$0; ls -d {tmp_path}/at-* | wc -l; sleep 0.4; rmdir {tmp_path}/at-$0"
-    jobs = [Job(("sh", "-c", script, str(i)), tmp_path / f"{i}.log", lambda _: None) for i in range(3)]
+    jobs = [Job(partial(shell_of, script, str(i)), tmp_path / f"{i}.log", lambda _: None) for i in range(3)]
     run_jobs(jobs, together, {})
     assert max(int((tmp_path / f"{i}.log").read_text()) for i in range(3)) == together
 
@@ -202,7 +211,7 @@ def test_a_member_that_fails_does_not_stop_the_rest(shell: Shell, registry: Regi
     said = shell("sweep", file, "--out", "s", "--jobs", 2, "--set", "seed=7")
     assert said.code == 1
     assert "step=1e18 failed, see s/step=1e18.log: " in said.err
-    assert "1 of 2 failed; the same command with --out s tries them again" in said.err
+    assert "1 of 2 not done; the same command with --out s tries them again" in said.err
     bad, good = index("s")["step=1e18"], index("s")["step=0.01"]
     assert (good["status"], good["error"], good["seed"], good["folder"]) == ("done", "", 7, "s/step=0.01")
     assert bad["status"] == "failed"
@@ -252,14 +261,15 @@ def test_what_is_missing_is_made_up_for(shell: Shell, monkeypatch: pytest.Monkey
         same(f"whole-{seed}", f"s/seed={seed}")
 
 
-def test_ctrl_c_stops_the_members_and_says_how_to_go_on(shell: Shell) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_stop_the_members(shell: Shell, number: signal.Signals) -> None:
     file = written(shell, {"seeds": 2}, steps=100_000_000)
     command = [sys.executable, "-m", "measureflow", "sweep", file, "--out", "s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         metrics, deadline = Path("s/seed=0/metrics.jsonl"), time.monotonic() + 60
         while not (metrics.exists() and metrics.read_text().count("\n") > 20) and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "stopped; the same command with --out s goes on"
@@ -269,6 +279,81 @@ def test_ctrl_c_stops_the_members_and_says_how_to_go_on(shell: Shell) -> None:
     assert [each["status"] for each in index("s").values()] == ["missing", "missing"]
     assert not Path("s/seed=1").exists()
     assert str(Path("s/seed=0").absolute()) not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+
+
+def waited(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_members_run_no_code_of_the_working_folder(shell: Shell) -> None:
+    Path("tomllib.py").write_text('open("ran", "w").close()\nraise ImportError\n')
+    done(shell("sweep", written(shell, {}), "--out", "s"))
+    assert not Path("ran").exists()
+
+
+def test_members_stop_when_the_sweep_is_killed_and_the_next_one_goes_on(shell: Shell) -> None:
+    """The second call waits until the member of the first has written its checkpoint."""
+    steps = 300
+    file = written(shell, {}, steps=steps)
+    with subprocess.Popen([sys.executable, "-m", "measureflow", "sweep", file, "--out", "s"], stderr=subprocess.DEVNULL) as process:
+        waited(lambda: Path("s/seed=0/metrics.jsonl").exists())
+        process.kill()
+    done(shell("sweep", file, "--out", "s"))
+    log = Path("s/seed=0.log").read_text()
+    assert "stopped; go on with: measureflow resume s/seed=0" in log
+    rows = [json.loads(line) for line in Path("s/seed=0/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(steps + 1))
+
+
+def test_a_member_waits_for_who_is_at_work_in_its_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch, registry: Registry) -> None:
+    (member,) = grid.members({}, TABLES, registry, "x")
+    Path("s").mkdir()
+    Path("s/seed=0.toml").write_bytes(config.dumps(member.tables).encode())
+    assert shell("run", "s/seed=0.toml", "--out", "s/seed=0").code == 0
+    with ExitStack() as stack:
+        stack.enter_context(holding(Path("s/seed=0")))
+        shutil.rmtree("s/seed=0/checkpoints")
+        monkeypatch.setattr("measureflow_plugins.sweeps.processes.PAUSE", 0.0)
+        monkeypatch.setattr("time.sleep", lambda _: stack.close())
+        (outcome,) = run_all([member], Path("s"))
+    assert (outcome.status, outcome.error) == ("done", "")
+
+
+def test_a_failure_that_is_not_the_experiments_is_no_failed_member(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(script: str) -> None:
+        monkeypatch.setattr("measureflow_plugins.sweeps.members._command", lambda *_: shell_of(script))
+
+    for script, status in {
+        "kill -9 $$": "missing",
+        f"exit {OUTSIDE}": "missing",
+        "exit 130": "missing",
+        "exit 2": "failed",
+    }.items():
+        ends(script)
+        (outcome,) = run_all([Member("one", TABLES)], Path("s"))
+        assert (script, outcome.status) == (script, status)
+        assert outcome.error
+    said = shell("sweep", written(shell, {}), "--out", "t")
+    assert (said.code, "seed=0 failed, see t/seed=0.log: exit code 2" in said.err) == (1, True)
+
+
+def test_the_launch_tells_whose_fault_an_end_was(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shell("run", shell.write(), "--out", "new").code == 0
+    monkeypatch.setattr(launch, "_watch", lambda: None)
+
+    def code(*arguments: str) -> object:
+        monkeypatch.setattr("sys.argv", ["measureflow", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            launch.launch()
+        return ended.value.code
+
+    with holding(Path("new")):
+        assert code("resume", "new", "--steps", "5") == OUTSIDE
+    assert code("resume", "new", "--steps", "2") == 2
+    assert code("resume", "new", "--steps", "5") == 0
 
 
 def interrupted(*_: object) -> None:

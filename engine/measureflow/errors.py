@@ -41,6 +41,10 @@ class WriteError(MeasureflowError):
     """A file that cannot be written: the disk is full, say; names the file."""
 
 
+class HeldError(MeasureflowError):
+    """A folder that another process is at work in."""
+
+
 class DamageError(MeasureflowError):
     """A file that is not what was written; names it and what is wrong with it."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from measureflow.errors import MeasureflowError, WriteError
+from measureflow.errors import HeldError, MeasureflowError, WriteError
 from measureflow.opening import check_own, create
 
 
@@ -83,7 +83,7 @@ def check_links(run: Path) -> None:
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """A folder that no other process holds meanwhile, where the system can do that; raises MeasureflowError where one does.
+    """A folder that no other process holds meanwhile, where the system can do that; raises HeldError if one does.
 
     Nothing is written, and a process that is killed lets go.
     """
@@ -97,7 +97,7 @@ def holding(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MeasureflowError(f"{folder}: another process is at work in it; wait for it, or take another folder") from None
+            raise HeldError(f"{folder}: another process is at work in it; wait for it, or take another folder") from None
         except OSError:  # some network file systems know no locks
             pass
         yield

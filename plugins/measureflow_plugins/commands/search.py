@@ -73,26 +73,40 @@ class Search:
     seed: int
 
     def run(self, trials: int, jobs: int, see: Callable[[Outcome], object]) -> list[Outcome]:
-        """Goes on to so many trials in all; the outcome of each."""
-        known = recorded(self.folder)
-        over = [each for each in known if each.status != "missing"]
-        begun = [self._member(number, each.settings) for number, each in enumerate(known) if each.status == "missing"]
-        for each in over:
+        """Goes on to so many trials in all; the outcome of each. Raises MeasureflowError if one did not run to its end."""
+        found = {each.name: each for each in recorded(self.folder)}
+        for each in over(found):
             see(each)
-        while len(over) < trials:
-            batch = begun or self._next(over, min(jobs, trials - len(over)))
-            save_index([*over, *(outcome(member, self.folder) for member in batch)], self.folder)
+        while len(over(found)) < trials:
+            begun = [self._member(each.name, each.settings) for each in found.values() if each.status == "missing"]
+            batch = begun or self._next(over(found), min(jobs, trials - len(found)))
+            found |= {member.name: attrs.evolve(outcome(member, self.folder), status="missing") for member in batch}
+            save_index(list(found.values()), self.folder)
             ended = run_all(batch, self.folder, jobs, lambda each: see(judged(each, self.metric, self.of)))
-            over, begun = [*over, *(judged(each, self.metric, self.of) for each in ended)], []
-            save_index(over, self.folder)
-        return over
+            found |= {each.name: judged(each, self.metric, self.of) for each in ended}
+            save_index(list(found.values()), self.folder)
+            self._check(ended)
+        return list(found.values())
 
-    def _next(self, over: Sequence[Outcome], count: int) -> list[Member]:
-        drawn = suggested(self.space, over, count, self.seed, self.of)
-        return [self._member(len(over) + i, settings) for i, settings in enumerate(drawn)]
+    def _check(self, ended: Sequence[Outcome]) -> None:
+        """What did not run to its end says nothing about its settings, and must not count as a trial."""
+        for each in ended:
+            if each.status == "missing":
+                raise MeasureflowError(
+                    f"{each.name}: did not run to its end ({each.error}); the same command with --out {self.folder} goes on"
+                )
 
-    def _member(self, number: int, settings: Settings) -> Member:
-        return Member.of(f"trial-{number:04d}", self.tables, settings)
+    def _next(self, past: Sequence[Outcome], count: int) -> list[Member]:
+        drawn = suggested(self.space, past, count, self.seed, self.of)
+        return [self._member(f"trial-{len(past) + i:04d}", settings) for i, settings in enumerate(drawn)]
+
+    def _member(self, name: str, settings: Settings) -> Member:
+        return Member.of(name, self.tables, settings)
+
+
+def over(found: Mapping[str, Outcome]) -> list[Outcome]:
+    """The trials that have ended, well or not."""
+    return [each for each in found.values() if each.status != "missing"]
 
 
 def _tell(looking: Search, outcomes: Sequence[Outcome]) -> None:

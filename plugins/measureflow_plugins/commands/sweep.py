@@ -37,9 +37,9 @@ def sweep(registry: Registry, file: Path, settings: tuple[str, ...], out: Path |
     save_index(outcomes, folder)
     Console().print(table(outcomes, name))
     click.echo(f"recorded in {folder}")
-    failed = [each for each in outcomes if each.status == "failed"]
-    for each in failed:
-        click.echo(f"{each.name} failed, see {each.folder}.log: {each.error}", err=True)
-    if failed:
-        click.echo(f"{len(failed)} of {len(members)} failed; the same command with --out {folder} tries them again", err=True)
+    undone = [each for each in outcomes if each.status != "done"]
+    for each in undone:
+        click.echo(f"{each.name} {each.status}, see {each.folder}.log: {each.error}", err=True)
+    if undone:
+        click.echo(f"{len(undone)} of {len(members)} not done; the same command with --out {folder} tries them again", err=True)
         sys.exit(1)

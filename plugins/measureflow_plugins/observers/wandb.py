@@ -19,7 +19,8 @@ QUIET = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}  # what wand
 class Wandb(Observer):
     """Logs every metric at its step into wandb/ of the run folder, offline: `wandb sync RUN/wandb/offline-run-*` sends it.
 
-    Offline nothing is sent, wandb's own telemetry included. `mode = "online"` sends at once, and asks for an account. Needs wandb (pip install "measureflow[trackers]").
+    Offline nothing is sent, wandb's own telemetry included. `mode = "online"` sends at once, and asks for an account.
+    Needs wandb (pip install "measureflow[trackers]").
     """
 
     kind: ClassVar[str] = "wandb"

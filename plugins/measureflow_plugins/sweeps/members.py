@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import attrs
+import click
 import torch
 
 from measureflow import config
 from measureflow.api import MeasureflowError
 from measureflow.checkpoint import newest_step
 from measureflow.config import Raw
+from measureflow.errors import HeldError
 from measureflow.files import holding, make, write
 from measureflow.log import read_metrics
 from measureflow.opening import read_bytes
-from measureflow_plugins.sweeps.processes import Job, run_jobs
+from measureflow_plugins.sweeps.processes import Failure, Job, run_jobs
+
+Status = Literal["done", "failed", "missing"]
 
 
 def _fits_a_folder(_: Any, __: Any, value: str) -> None:
@@ -48,13 +52,16 @@ class Member:
 @final
 @attrs.frozen
 class Outcome:
-    """What became of a member; `metrics` has the last value of each, `seconds` the run's time, `error` its last line."""
+    """What became of a member; `metrics` has the last value of each, `seconds` the run's time, `error` its last line.
+
+    "missing": it has not run to its end, for no fault of its own. "failed": running it again gives the same.
+    """
 
     name: str
     settings: Mapping[str, Any]
     seed: int
     folder: str
-    status: Literal["done", "failed", "missing"]
+    status: Status
     metrics: Mapping[str, float]
     seconds: float
     error: str = ""
@@ -65,15 +72,16 @@ def run_all(
 ) -> list[Outcome]:
     """Runs in `folder`, `jobs` at a time, every member that is not done there; gives the outcome of each, in order.
 
-    A member that was begun goes on from its checkpoint; one that fails does not stop the rest. `see` is called with each
-    outcome as it comes. Ctrl-C stops the members, which write checkpoints, and raises KeyboardInterrupt; the same call goes on.
-    Raises MeasureflowError where `folder` has a member of that name with other tables, or is at work elsewhere.
+    A member that was begun goes on from its checkpoint, after whatever process is at work in its run folder; one that fails
+    does not stop the rest. `see` is called with each outcome as it comes. Ctrl-C stops the members, which write checkpoints,
+    and raises KeyboardInterrupt; the same call goes on.
+    Raises MeasureflowError if `folder` has a member of that name with other tables, or is at work elsewhere.
     """
     make(folder)
     outcomes: dict[str, Outcome] = {}
 
-    def ended(member: Member, error: str | None) -> None:
-        outcomes[member.name] = outcome(member, folder, error)
+    def ended(member: Member, failure: Failure | None) -> None:
+        outcomes[member.name] = outcome(member, folder, failure)
         see(outcomes[member.name])
 
     with holding(folder):
@@ -83,25 +91,34 @@ def run_all(
             if outcome(member, folder).status == "done":
                 ended(member, None)
             else:
-                waiting.append(Job(_command(member, folder), folder / f"{member.name}.log", functools.partial(ended, member)))
+                _claim(folder / member.name)
+                command, log = functools.partial(_command, member, folder), folder / f"{member.name}.log"
+                waiting.append(Job(command, log, functools.partial(ended, member)))
         jobs = max(1, min(jobs, len(waiting)))
         run_jobs(waiting, jobs, {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // jobs))})
     return [outcomes[member.name] for member in members]
 
 
-def outcome(member: Member, folder: Path, error: str | None = None) -> Outcome:
-    """What `folder` has of a member, which failed where an `error` is given."""
+def outcome(member: Member, folder: Path, failure: Failure | None = None) -> Outcome:
+    """What `folder` has of a member, the last run of which may have ended in a failure."""
     run = folder / member.name
+    error, status = "" if failure is None else failure.text, _status(member, run, failure)
     try:
         rows = read_metrics(run)
     except MeasureflowError as damage:
-        rows, error = [], str(damage)
+        rows, error, status = [], str(damage), "failed"
     last: dict[str, float] = functools.reduce(lambda before, row: before | row, rows, {})
     metrics = {name: value for name, value in last.items() if name not in ("step", "seconds")}
-    status: Literal["done", "failed", "missing"] = "done" if _reached(run) >= member.tables["steps"] else "missing"
-    status = status if error is None else "failed"
-    seed = member.tables.get("seed", 0)
-    return Outcome(member.name, member.settings, seed, str(run), status, metrics, last.get("seconds", 0.0), error or "")
+    return Outcome(
+        member.name, member.settings, member.tables.get("seed", 0), str(run), status, metrics, last.get("seconds", 0.0), error
+    )
+
+
+def _status(member: Member, run: Path, failure: Failure | None) -> Status:
+    """A run at its last step is done, whatever else went wrong; one that was killed or stopped has not failed."""
+    if _reached(run) >= member.tables["steps"]:
+        return "done"
+    return "failed" if failure is not None and failure.final else "missing"
 
 
 def _reached(run: Path) -> int:
@@ -120,15 +137,38 @@ def _write(members: Sequence[Member], folder: Path) -> None:
         write(path, text)
 
 
-def _command(member: Member, folder: Path) -> Sequence[str]:
-    """Goes on with a run, from step 0 if it has no checkpoint, or starts anew in place of what is none."""
-    run, measureflow = folder / member.name, (sys.executable, "-m", "measureflow")
-    if _reached(run) >= 0 or (run / "environment.json").is_file():
-        return (*measureflow, "resume", str(run), "--quiet")
+def _claim(run: Path) -> None:
+    """Raises MeasureflowError if the name of a run folder is taken by what is none; says if its run has to be waited for."""
     if run.exists() and any(run.iterdir()) and not any((run / name).exists() for name in ("config.toml", "resolved.toml")):
         raise MeasureflowError(f"{run}: is in the way and is no run folder; move it, or give --out another folder")
+    if _busy(run):
+        click.echo(f"{run}: another process is at work in it; waiting until it ends", err=True)
+
+
+def _busy(run: Path) -> bool:
+    """Whether a process is at work in a run folder: one of an earlier call that is still stopping, say."""
+    try:
+        with holding(run):
+            return False
+    except FileNotFoundError:
+        return False
+    except HeldError:
+        return True
+
+
+def _command(member: Member, folder: Path) -> Sequence[str] | None:
+    """Goes on with a run, from step 0 if it has no checkpoint, or starts over in place of what is none; None while it is held.
+
+    -P keeps the working folder, in which there may be any code, out of the members.
+    """
+    run = folder / member.name
+    if _busy(run):
+        return None
+    launch = (sys.executable, "-P", "-m", "measureflow_plugins.sweeps.launch")
+    if _reached(run) >= 0 or (run / "environment.json").is_file():
+        return (*launch, "resume", str(run), "--quiet")
     shutil.rmtree(run, ignore_errors=True)
-    return (*measureflow, "run", str(folder / f"{member.name}.toml"), "--out", str(run), "--quiet")
+    return (*launch, "run", str(folder / f"{member.name}.toml"), "--out", str(run), "--quiet")
 
 
 def save_index(outcomes: Sequence[Outcome], folder: Path) -> None:
