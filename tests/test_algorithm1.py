@@ -117,6 +117,7 @@ def _authors(folder: Path) -> tuple[System, Truth, dict[int, dict[str, float]]]:
     return system, Truth(Relu(), 0.0, 0.0, 0.0), reference
 
 
+@pytest.mark.shared
 def test_follows_the_authors_own_run(registry: Registry, shared: Path) -> None:
     system, truth, reference = _authors(shared / "data" / "authors")
     config = tables("sequential", {}, "antithetic", dtype="float32", reducer="auto")

@@ -202,27 +202,36 @@ def test_the_layers_told_are_those_that_are_held() -> None:
 
 
 @pytest.mark.parametrize("failing", [None, "pytest", "ruff", "mypy", "lint-imports"])
-def test_ci_runs_the_tests_as_the_readme_says(tmp_path: Path, failing: str | None) -> None:
-    """.ci/run in a copy whose programs only write down how they were called."""
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
-    shutil.copy(ROOT / "README.md", tmp_path / "README.md")
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name in ("python3", ".venv/bin/python", ".venv/bin/pip", ".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports"):
-        program = tmp_path / name
-        program.write_text(
-            f'#!/bin/sh\necho "{name}" "$@" >> "{tmp_path}/calls"\n[ "$2" != pytest ] || echo "7 passed in 1s"\n'
-            f'case "$(basename "$0") $*" in *"{failing}"*) exit 1;; esac\n'
-        )
-        program.chmod(0o755)
-    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([tmp_path / ".ci" / "run"], env=path, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/")
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[:3] == [" ".join(shlex.split(part)) for part in SETUP[1].split(" && ")]
+@pytest.mark.parametrize("shared", [False, True], ids=["clone", "shared"])
+def test_ci_runs_the_tests_as_the_readme_says(tmp_path: Path, shared: bool, failing: str | None) -> None:
+    """.ci/run in a copy whose programs only write down how, and beside which folders, they were called."""
+    here, calls = tmp_path / "here", tmp_path / "calls"
+    (here / ".ci").mkdir(parents=True)
+    for name in (".ci/run", "README.md", ".gitignore"):
+        shutil.copy(ROOT / name, here / name)
+    if shared:
+        (tmp_path / "shared").mkdir()
+    program = tmp_path / "program"
+    program.write_text(
+        f'#!/bin/sh\n[ -d ../shared ] && beside=" beside shared"\necho "${{0#$PWD/}} $*$beside" >> "{calls}"\n'
+        'if [ "$2" = venv ]; then mkdir -p .venv/bin; for name in python pip ruff mypy lint-imports; do\n'
+        f'cp "{program}" .venv/bin/$name; done; fi\n'
+        f'[ "$2" != pytest ] || echo "$# passed in 1s"\ncase "$(basename "$0") $*" in *"{failing}"*) exit 1;; esac\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    shutil.copy(program, tmp_path / "bin" / "python3")
+    path = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([here / ".ci" / "run"], env=path, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/")
+    ran = [line.replace(f"{tmp_path}/bin/", "") for line in calls.read_text().splitlines()]
+    wanted = [" ".join(shlex.split(part)) for part in SETUP[1].split(" && ")]
+    assert ran[:3] == wanted  # never beside shared
+    assert (here / ".venv").exists() is not shared
     if failing is None:
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1] == "7 passed in 1s"
-        ran = [call.removeprefix(".venv/bin/") for call in calls[3:]]
-        assert ran == ["ruff check .", "ruff format --check .", "mypy", "lint-imports"]
+        assert done.stdout.splitlines()[-1] == "4 passed in 1s"
+        checks = [f".venv/bin/{check}" for check in ("ruff check .", "ruff format --check .", "mypy ", "lint-imports ")]
+        assert ran[3:] == [*checks, *[".venv/bin/python -m pytest -m shared beside shared"] * shared]
     else:
         assert done.returncode != 0
+    assert not list(tmp_path.glob("tmp*")), "the copy is removed"
