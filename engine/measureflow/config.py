@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+import re
 import tomllib
 import types
 import typing
@@ -24,6 +25,8 @@ from measureflow.schedule import Constant, Schedule
 T = TypeVar("T")
 Raw = dict[str, Any]
 DEEPEST = 64  # tables and lists within one another
+KEY = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+DOTTED = re.compile(rf"(?<![A-Za-z0-9_.-])(?:{KEY}\.[ \t]*+){{{DEEPEST}}}")  # tomllib takes the square of its length for such a key
 SCALARS: Mapping[Any, str] = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -41,6 +44,8 @@ def read(path: Path) -> Raw:
 
 def _parsed(text: str) -> Raw:
     """TOML whose tables and lists are not nested without bound; raises ValueError or RecursionError."""
+    if DOTTED.search(text):
+        raise ValueError(f"a dotted key has more than {DEEPEST} parts")
     raw: Raw = tomllib.loads(text)
     level: list[Any] = [raw]
     for _ in range(DEEPEST):
