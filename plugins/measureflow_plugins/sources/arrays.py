@@ -1,9 +1,11 @@
 """Arrays from files: .npy, .npz, .csv and .safetensors, opened for reading only."""
 
+import functools
 import io
 import itertools
 import math
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, cast
 
@@ -15,7 +17,10 @@ from measureflow.errors import MeasureflowError, unknown
 from measureflow.opening import check_regular, reading
 
 DEFLATED = 1032  # bytes that one compressed byte can stand for, at most
+PACKED = 10  # bytes that one stands for in an array of more than SMALL bytes: points of any use have no more
+SMALL = 2**26
 KNOWN = (".npy", ".npz", ".csv", ".safetensors")
+Reader = Callable[[], np.ndarray]
 
 
 def read_array(
@@ -28,18 +33,21 @@ def read_array(
     if path.suffix not in KNOWN:
         raise MeasureflowError(f"{where}: {path} has no known ending; known: {', '.join(KNOWN)}")
     try:
-        found = _read(path, header)
+        array = _picked(_arrays(path, header), key, f"{where}: {path}")()
+    except MeasureflowError:
+        raise
     except FileNotFoundError:
         raise MeasureflowError(f"{where}: no such file: {path} (paths are taken from the folder you run in)") from None
     except Exception as error:  # whatever a parser raises on bytes of another kind
         raise MeasureflowError(f"{where}: {path} cannot be read as {path.suffix}: {_cause(error)}") from None
-    array = _picked(found, key, f"{where}: {path}")
     if array.dtype.kind not in "biuf":
         raise MeasureflowError(f"{where}: {path} holds {array.dtype}; real numbers are needed")
     array = array.astype(np.float64)
     if array.ndim != 2:
         raise MeasureflowError(f"{where}: {path} holds an array of shape {array.shape}; points are rows (n, d)")
     if columns is not None:
+        if len(set(columns)) < len(columns):
+            raise MeasureflowError(f"{where}: columns names a column twice; name each once")
         if max(columns, default=0) >= array.shape[1] or min(columns, default=0) < 0:
             raise MeasureflowError(
                 f"{where}: {path} has columns 0 to {array.shape[1] - 1}; columns = {list(columns)} goes beyond them"
@@ -48,17 +56,22 @@ def read_array(
     return array
 
 
-def _read(path: Path, header: int) -> dict[str, np.ndarray]:
+def _arrays(path: Path, header: int) -> dict[str, Reader]:
+    """What reads each array of a file, by its name."""
     check_regular(path)
     if path.suffix == ".csv":
-        return {"": _csv(path, header)}
+        return {"": functools.partial(_csv, path, header)}
     if path.suffix == ".safetensors":
-        return dict(load_file(path))
+        return {name: functools.partial(np.asarray, array) for name, array in load_file(path).items()}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            return {part.filename.removesuffix(".npy"): _member(archive, part) for part in archive.infolist()}
+            return {part.filename.removesuffix(".npy"): functools.partial(_member, path, part) for part in archive.infolist()}
+    return {"": functools.partial(_alone, path)}
+
+
+def _alone(path: Path) -> np.ndarray:
     with reading(path) as file:
-        return {"": _npy(file, path.stat().st_size)}
+        return _npy(file, path.stat().st_size)
 
 
 def _csv(path: Path, header: int) -> np.ndarray:
@@ -75,9 +88,18 @@ def _csv(path: Path, header: int) -> np.ndarray:
             raise
 
 
-def _member(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(part) as file:
-        return _npy(file, min(part.file_size, DEFLATED * part.compress_size))
+def _member(path: Path, part: zipfile.ZipInfo) -> np.ndarray:
+    """An array of an archive; raises ValueError if it is packed as numpy packs none, or has far more bytes than the file."""
+    if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{part.filename} is packed in a way that numpy does not use; np.savez writes one that can be read")
+    packed = min(part.compress_size, path.stat().st_size)
+    if part.file_size > max(SMALL, PACKED * packed):
+        raise ValueError(
+            f"{part.filename} has {part.file_size:,} bytes packed into {packed:,}, more than {PACKED} to 1; "
+            "np.savez writes it unpacked"
+        )
+    with zipfile.ZipFile(path) as archive, archive.open(part) as file:
+        return _npy(file, min(part.file_size, DEFLATED * packed))
 
 
 def _npy(file: IO[bytes], size: int) -> np.ndarray:
@@ -101,7 +123,7 @@ def _cause(error: Exception) -> str:
     return str(error).splitlines()[0].partition("; use `usecols`")[0]
 
 
-def _picked(found: dict[str, np.ndarray], key: str | None, where: str) -> np.ndarray:
+def _picked(found: Mapping[str, Reader], key: str | None, where: str) -> Reader:
     if not found:
         raise MeasureflowError(f"{where} holds no array")
     if key is None and len(found) == 1:
