@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import ClassVar, final
 
 import attrs
@@ -17,6 +18,7 @@ from measureflow.feature import Autograd, Feature
 from measureflow.keops import KeOps
 from measureflow.measure import Need, Particles
 from measureflow.plugins import Registry
+from measureflow.reduce import Local
 from measureflow.testing import check, dense, measure, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -24,6 +26,7 @@ from measureflow_plugins.features.bilinear import Bilinear
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.relu_affine import ReluAffine
+from measureflow_plugins.reducers.compiled import Compiled
 
 FEATURES: list[tuple[Feature, Space]] = [
     (Relu(), Space(Sphere(), 4)),
@@ -69,6 +72,28 @@ def test_keops_gives_every_point_its_gradient_where_all_have_one(registry: Regis
     """The gradient of <x, y> in x is the same for every x: KeOps sums it once."""
     report = check(Bilinear(), Space(Sphere(), 4), registry=registry, keops=True).raise_if_broken()
     assert "keops agrees" in [row.promise for row in report.of("kept")]
+
+
+@pytest.mark.parametrize("reducer", [Chunked(), Compiled()], ids=lambda reducer: reducer.kind)
+@pytest.mark.parametrize("leaf", ["at", "points", "log_mass", "vectors"])
+def test_a_sum_that_torch_would_record_is_refused(reducer: Local, leaf: str) -> None:
+    phi, space = FEATURES[3]
+    mu = measure(space, 5, signed=True)
+    given = {"at": measure(space, 4).points, "points": mu.points, "log_mass": mu.log_mass, "vectors": normals(5, 3)}
+    given[leaf] = given[leaf].clone().requires_grad_()
+    at, vectors = given["at"], given["vectors"]
+    mu = mu.replace(points=given["points"], log_mass=given["log_mass"])
+    sums: list[Callable[[], object]] = [
+        lambda: reducer.directional(phi, at, mu, vectors, Need.BOTH),
+        lambda: reducer.vector_sum(phi, at, mu, vectors),
+    ]
+    if leaf != "vectors":
+        sums.append(lambda: reducer.field(phi, at, mu, Need.BOTH))
+    for evaluate in sums:
+        with pytest.raises(MeasureflowError, match=r"not differentiable .* `phi\.pair\(x, mu\.points\) @ mu\.mass`"):
+            evaluate()
+        with torch.no_grad():
+            evaluate()
 
 
 def test_float32_stays_near_float64() -> None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from measureflow.errors import MeasureflowError
 from measureflow.feature import Feature, Form
 from measureflow.measure import Field, Need, Particles
 from measureflow.team import Alone, Team
@@ -41,7 +42,8 @@ class Reducer(ABC):
 
     Subclass `Local` to evaluate the sums differently on one device (a compiled pass, another library). Subclass `Reducer`
     itself only to change where atoms are, as `Sharded` does: a measure may then be held in parts by the processes of `team`.
-    Reducers keep no state between calls that could change a result.
+    Reducers keep no state between calls that could change a result. Their sums are not recorded for torch's autograd: a
+    tensor that requires a gradient is refused.
     """
 
     family: ClassVar[str] = "reducer"
@@ -137,6 +139,7 @@ class Local(Reducer):
 
     @final
     def field(self, phi: Feature, at: Tensor, source: Particles, need: Need) -> Field:
+        _refuse_graph(phi, at, source)
         X, Y = _lifted(phi, at, source)
         euler = phi.degree if Need.VALUE in need and Need.GRAD in need else None
         equal = source.equal
@@ -152,6 +155,7 @@ class Local(Reducer):
 
     @final
     def directional(self, phi: Feature, at: Tensor, source: Particles, vectors: Tensor, need: Need) -> Field:
+        _refuse_graph(phi, at, source, vectors)
         X, Y = _lifted(phi, at, source)
         V = phi.lifts[1].push(source.points, vectors * source.mass[:, None])
         lifted = self.directed_sums(phi, X, Y, V, need)
@@ -160,6 +164,7 @@ class Local(Reducer):
 
     @final
     def vector_sum(self, phi: Feature, at: Tensor, source: Particles, vectors: Tensor) -> Tensor:
+        _refuse_graph(phi, at, source, vectors)
         X, Y = _lifted(phi, at, source)
         return self.vector_sums(phi, X, Y, vectors * source.mass[:, None])
 
@@ -170,6 +175,16 @@ class Local(Reducer):
     @final
     def total(self, measure: Particles, values: Tensor) -> Tensor:
         return values.sum(0)
+
+
+def _refuse_graph(phi: Feature, at: Tensor, source: Particles, *vectors: Tensor) -> None:
+    """Raises MeasureflowError if torch would record this sum: reducers reuse buffers, so its graph would be missing or wrong."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (at, source.points, source.log_mass, *vectors)):
+        raise MeasureflowError(
+            f"sums of {phi.kind!r} by a reducer are not differentiable by torch, and one of the tensors requires a gradient;"
+            " for the gradient in x ask for Need.GRAD at x.detach(), and for a graph write the sum in torch:"
+            " `phi.pair(x, mu.points) @ mu.mass`"
+        )
 
 
 def _lifted(phi: Feature, at: Tensor, source: Particles) -> tuple[Tensor, Tensor]:
