@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 import attrs
 import click
+from api_reference import api_page
+from introspect import cell, class_attributes, default_of, described, prose, sentence
 
-from measureflow import api, config
+from measureflow import api, config, testing
 from measureflow.cli import cli
 from measureflow.experiment import DEFAULTS, Experiment
 from measureflow.measure import Measure
@@ -29,6 +31,7 @@ DOCS = Path(__file__).resolve().parent
 TYPES = {**FAMILIES, "measure": Measure, "noise": Noise}
 NOTE = "<!-- Written by `python docs/generate.py`: do not edit. -->\n\n"
 MARKS = re.compile(r"(<!-- generated from the code -->\n)(.*?)(<!-- end of generated -->\n)", re.DOTALL)
+FIXED = {"form", "T"}  # of a feature: its family sets them
 WORDS = {int: "integer", float: "number", bool: "true or false", str: "string", Schedule: "number or schedule", Any: "see above"}
 
 
@@ -43,7 +46,7 @@ def pages(registry: Registry) -> dict[Path, str]:
     return {
         DOCS / "reference" / "config.md": config_page(registry),
         DOCS / "reference" / "cli.md": cli_page(registry),
-        DOCS / "reference" / "api.md": api_page(),
+        DOCS / "reference" / "api.md": ending(NOTE + api_page(api, testing)),
         **{path: type_page(path.read_text(encoding="utf-8"), base, registry) for path, base in types_.items()},
     }
 
@@ -134,18 +137,12 @@ def helped(command: click.Command, context: click.Context) -> Iterator[tuple[str
         yield from helped(inner, click.Context(inner, parent=context, info_name=name))
 
 
-def api_page() -> str:
-    """What can be imported from measureflow.api."""
-    known = [(name, getattr(api, name)) for name in api.__all__]
-    rows = [f"| `{name}` | `{getattr(it, '__module__', '')}` | {sentence(it)} |" for name, it in known]
-    head = "# From measureflow.api\n\nEverything here can be imported in one line, `from measureflow.api import ...`.\n\n"
-    return ending(NOTE + head + "| name | comes from | what it is |\n|---|---|---|\n" + "\n".join(rows) + "\n")
-
-
 def type_page(text: str, base: Any, registry: Registry) -> str:
     """A page of an abstract type, with what stands between its marks written anew."""
     forms = [cls for cls in vars(inspect.getmodule(base)).values() if abstract(cls) and issubclass(cls, base)]
-    made = "\n" + "".join(f"`{cls.__name__}`: {prose(cls)}{methods(cls)}" for cls in sorted(forms, key=lambda cls: cls is not base))
+    made = "\n" + "".join(
+        f"`{cls.__name__}`: {prose(cls)}{declared(cls)}" for cls in sorted(forms, key=lambda cls: cls is not base)
+    )
     if base in FAMILIES.values():
         rows = [
             f"| [{kind}](../reference/config.md#{base.family}-{kind}) | {sentence(registry.get(base.family, kind))} |"
@@ -160,27 +157,36 @@ def abstract(cls: Any) -> bool:
     return inspect.isclass(cls) and inspect.isabstract(cls)
 
 
-def methods(cls: Any) -> str:
-    """A table of what a subclass of `cls` must write."""
-    rows = [f"| `{name}` | {sentence(getattr(cls, name))} |" for name in vars(cls) if name in cls.__abstractmethods__]
-    return f"| must have ({cls.__name__}) | what it is |\n|---|---|\n" + "\n".join(rows) + "\n\n" if rows else ""
+def declared(cls: Any) -> str:
+    """Tables of what a subclass of `cls` must have, and of what it may have instead of a default."""
+    must = [f"| `{name}` | {cell(described(cls, name))} |" for name in members(cls) if required(cls, name)]
+    may = [
+        f"| `{name}` | {value_of(cls, name)} | {cell(described(cls, name))} |"
+        for name in members(cls)
+        if not required(cls, name) and described(cls, name)
+    ]
+    heads = {f"| must have ({cls.__name__}) | what it is |\n|---|---|\n": must}
+    heads[f"| may have ({cls.__name__}) | default | what it is |\n|---|---|---|\n"] = may
+    return "".join(head + "\n".join(rows) + "\n\n" for head, rows in heads.items() if rows)
 
 
-def prose(it: Any) -> str:
-    """A docstring as markdown."""
-    return escaped(inspect.getdoc(it) or "") + "\n\n"
+def members(cls: Any) -> list[str]:
+    """Names of what a class leaves to its subclasses: class attributes, properties and methods that are not final."""
+    written = [name for name, it in vars(cls).items() if callable(it) or isinstance(it, property)]
+    open_ = [name for name in written if not getattr(getattr(vars(cls)[name], "fget", vars(cls)[name]), "__final__", False)]
+    names = dict.fromkeys([*class_attributes(cls), *open_])
+    return [name for name in names if name not in FIXED and (name == "__call__" or not name.startswith("_"))]
 
 
-def sentence(it: Any) -> str:
-    """The first paragraph of a docstring, on one line, for a cell of a table."""
-    first = " ".join((inspect.getdoc(it) or "").split("\n\n")[0].split())
-    return escaped(first).replace("|", "\\|")
+def required(cls: Any, name: str) -> bool:
+    """Whether a subclass must say it: it is abstract, or declared without a value."""
+    return name in cls.__abstractmethods__ or not hasattr(cls, name)
 
 
-def escaped(text: str) -> str:
-    """Text in which markdown finds no marks of its own outside `code`."""
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([\\*_<\[\]$~#])", r"\\\1", part) for part in parts)
+def value_of(cls: Any, name: str) -> str:
+    """The default of a class attribute; empty for a method, whose description says it."""
+    value = default_of(cls, name)
+    return "" if value is None else f"`{value}`"
 
 
 def ending(text: str) -> str:

@@ -14,6 +14,7 @@ import attrs
 import click
 import pytest
 
+from measureflow import api, testing
 from measureflow.cli import cli
 from measureflow.experiment import Experiment
 from measureflow.loading import load
@@ -52,7 +53,9 @@ def generate() -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))  # where the modules that it imports are
+        spec.loader.exec_module(module)
     return module
 
 
@@ -84,16 +87,57 @@ def built(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    before = written()
-    done = built(DOCS, tmp_path / "site")
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built without a warning and without a change of its sources."""
+    before, out = written(), tmp_path_factory.mktemp("site")
+    done = built(DOCS, out)
     assert (done.returncode, done.stderr) == (0, "")
     assert written() == before
+    return out
+
+
+def test_the_site_has_every_page_and_every_example(site: Path) -> None:
     for page in DOCS.rglob("*.md"):
         if "_build" not in page.parts:
-            assert (tmp_path / "site" / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
-    names = {path.name for path in (tmp_path / "site" / "_downloads").rglob("*.toml")}
+            assert (site / page.relative_to(DOCS)).with_suffix(".html").is_file(), page
+    names = {path.name for path in (site / "_downloads").rglob("*.toml")}
     assert {path.name for path in (DOCS / "examples").glob("*.toml")} <= names
+
+
+def test_no_page_loads_anything_from_a_network(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loads = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=\"([^\"]+)", page.read_text(encoding="utf-8"))
+        assert [address for address in loads if re.match("(https?:)?//", address)] == [], page
+
+
+def test_formulas_are_mathml(site: Path) -> None:
+    source = re.sub(r"`[^`]*`", "", text("theory.md"))
+    formulas = len(re.findall(r"\$\$.+?\$\$|\$[^$]+\$", source, re.DOTALL))
+    page = (site / "theory.html").read_text(encoding="utf-8")
+    assert formulas > 50
+    assert page.count("<math ") == formulas
+    assert "\\(" not in page
+
+
+def test_a_formula_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "conf.py").write_text(text("conf.py"))
+    (tmp_path / "in" / "index.md").write_text("# Title\n\n$\\nocommand x$\n")
+    done = built(tmp_path / "in", tmp_path / "out")
+    assert done.returncode != 0
+    assert "nocommand" in done.stderr
+
+
+def test_every_public_name_and_member_can_be_found(site: Path) -> None:
+    page = (site / "reference" / "api.html").read_text(encoding="utf-8")
+    for module in (api, testing):
+        for name in module.__all__:
+            assert f'id="{module.__name__}.{name}"' in page, name
+    for cls in (api.Context, api.Noise, api.Particles, api.Stage, api.System, api.View):
+        for name in (name for name in dir(cls) if not name.startswith("_")):
+            shown_by = [base.__name__ for base in cls.__mro__ if f'id="measureflow.api.{base.__name__}.{name}"' in page]
+            assert shown_by, (cls, name)
 
 
 def test_a_broken_link_is_a_warning(tmp_path: Path) -> None:
@@ -144,6 +188,16 @@ def test_every_command_and_option_is_in_the_reference(commands: dict[str, click.
             names = parameter.opts if isinstance(parameter, click.Option) else [parameter.make_metavar(click.Context(command))]
             for name in names:
                 assert name in there, (path, name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_subclass_declares_is_on_the_page_of_its_type(family: str, generate: ModuleType) -> None:
+    base, page = FAMILIES[family], text("types", f"{family}.md")
+    for name in {*base.__abstractmethods__, *generate.class_attributes(base)}:
+        assert generate.described(base, name), (family, name)
+        default = generate.default_of(base, name)
+        row = f"\n| `{name}` | " if default is None else f"\n| `{name}` | `{default}` | "
+        assert name in generate.FIXED or row in page, (family, name)
 
 
 # What is written by hand

@@ -118,8 +118,9 @@ class Feature(ABC):
     - `Autograd`: phi is any torch function, differentiated by torch: a whole network, say, so that gamma is a measure over
       its parameters. Slower, and torch only.
 
-    A profile takes the derivative's `order` and must be valid on a torch tensor and on a KeOps LazyTensor: use their
-    common methods (`sqrt`, `clamp`, `acos`, arithmetic with floats) and the helpers `heaviside`, `positive`, `exponential`.
+    A profile takes the derivative's `order` and must be valid on a torch tensor and on a KeOps LazyTensor: use methods that
+    both have (arithmetic with floats, `**` with a number, `abs`, `acos`, `asin`, `atan`, `clamp`, `cos`, `exp`, `log`, `relu`,
+    `rsqrt`, `sign`, `sin`, `sqrt`, `square`) and the helpers `heaviside`, `positive`, `exponential`.
     Its argument is a scratch tile that it may overwrite, as the helpers do. `orders` says up to which order the
     derivative is a bounded function. A `Lift` per side wraps the profile, e.g. theta -> theta/|theta|; gradients are
     pulled back after the reduction. `degree`, where kappa is positively homogeneous, lets the engine take values from
@@ -194,7 +195,10 @@ class DotProduct(Feature):
 
 
 class Radial(Feature):
-    """phi(x, y) = rho(|x - y|^2): implement `profile(r2, order)` with derivatives in r2, and `orders`."""
+    """phi(x, y) = rho(|x - y|^2): implement `profile(r2, order)` with derivatives in r2, and `orders`.
+
+    Both sides live in one space unless `parameter_space` is overridden.
+    """
 
     form: ClassVar[Form] = "radial"
     degree: ClassVar[None] = None
@@ -204,6 +208,7 @@ class Radial(Feature):
         return (Identity(), Identity())
 
     def parameter_space(self, x: Space) -> Space:
+        """Where theta lives, given where x lives: by default in the same space."""
         return x
 
     @final

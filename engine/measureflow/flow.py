@@ -27,25 +27,24 @@ class Flow(ABC):
     - draw from `context.noise` only, with a different `draw` name for each draw of one step;
     - with rate 0, or h = 0, return the measure unchanged.
 
-    Say of the class: `local`, each atom moves by itself, given the potential, so that the measure may be cut into blocks;
-    `pointwise`, the move is a gradient step at the given points, which is what extragradient needs; `reads`, the names of
-    the measures that `context.take` is used on; `once`, it acts once a step, whatever h is; `parts`, where the flow is not
-    local, that its sums over atoms go through `context.reducer`: among several processes it is then given the part of the
-    measure that is held here, else the whole. Flows keep no state: what
-    belongs to an atom (a momentum, a previous velocity) goes into `mu.marks`, and `marks(mu, noise)` says which marks the flow
-    needs and how they start.
-    `measureflow.testing.check` tries these promises.
+    Every flow declares `local` and `pointwise`; `parts`, `reads`, `once`, `pace` and `marks` have defaults. Flows keep no
+    state: what belongs to an atom (a momentum, a previous velocity) goes into `mu.marks`, and `marks(mu, noise)` says which
+    marks the flow needs and how they start. `measureflow.testing.check` tries these promises.
     """
 
     family: ClassVar[str] = "flow"
     kind: ClassVar[str]
     local: ClassVar[bool]
+    """Each atom moves by itself, given the potential, so that the measure may be cut into blocks."""
     pointwise: ClassVar[bool]
+    """The move is a gradient step at the given points, which is what extragradient needs."""
     parts: ClassVar[bool] = False
+    """Sums over atoms go through `context.reducer`. A flow that is not local is then given the part of a measure that its
+    process holds, otherwise all of it."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of the measures that `context.take` is used on."""
+        """Names of the measures that `context.take` is used on; none by default."""
         return ()
 
     def pace(self, step: int) -> float:
@@ -58,11 +57,11 @@ class Flow(ABC):
 
     @property
     def once(self) -> bool:
-        """Whether it acts once a step whatever h is, so that a scheme that cuts a step into parts takes it in one of them."""
+        """Whether it acts once a step whatever h is, so that a scheme takes it in one substep only; False by default."""
         return False
 
     def marks(self, mu: Particles, noise: Noise) -> Mapping[str, Tensor]:
-        """The marks (M, ...) that this flow needs on the atoms of `mu`, as they start; also for atoms that are replaced."""
+        """The marks (M, ...) that this flow needs on the atoms of `mu`, as they start and restart; none by default."""
         return {}
 
     @abstractmethod
@@ -118,25 +117,29 @@ class Resting(WrappedFlow):
 @final
 @attrs.frozen(eq=False)
 class Context:
-    """What a flow may use besides its measure: where it stands, its own noise, the reducer, the measures it reads.
-
-    `measure` and `position` say whose flow it is and which in the list `flows`; `system` is everything as this measure
-    sees it, `step` and `time` its clock.
-    """
+    """What a flow may use besides its measure: its place, its own noise, the reducer, the measures it reads."""
 
     measure: str
+    """Name of the measure that the flow moves."""
     position: int
+    """Index of the flow in the list `flows`."""
     flows: tuple[Flow, ...]
+    """All flows of this measure, in order."""
     system: System
+    """Every measure, as this one sees them now."""
     noise: Noise
+    """Random numbers of this flow at this step: the same whenever the step is taken again."""
     reducer: Reducer
+    """Evaluates sums over measures."""
 
     @property
     def step(self) -> int:
+        """Number of steps done, the argument of a schedule."""
         return self.system.step
 
     @property
     def time(self) -> float:
+        """Simulated time so far."""
         return self.system.time
 
     def take(self, name: str, index: Tensor) -> Particles:

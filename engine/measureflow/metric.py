@@ -18,12 +18,16 @@ from measureflow.source import Truth
 @final
 @attrs.frozen(eq=False)
 class View:
-    """What a metric may use besides the system: the coupling, the reducer, keyed noise, and the truth where one is known."""
+    """What a metric may use besides the system: the coupling, the reducer, keyed noise, and the truth if it is known."""
 
     coupling: Coupling
+    """The functional; `coupling.energy(system, reducer)` is the learned energy."""
     reducer: Reducer
+    """Evaluates sums over measures."""
     noise: Noise
+    """Random numbers that differ from step to step; `Keyed(seed)` of a metric's own gives the same at every step."""
     truth: Truth | None
+    """What is known exactly about planted data; None for other data."""
 
     @property
     def planted(self) -> Truth:
@@ -40,24 +44,25 @@ class Metric(ABC):
 
     Write one for a new diagnostic. A subclass is a final frozen attrs class with a `kind`. Implement `measure(system,
     view)`: a dict of name -> 0-d tensor or float, the names under which they stand in metrics.jsonl (`kl` writes "kl";
-    several numbers are "kind.part"). Leave tensors on their device: the observers read them. `reads` names the measures it
-    needs, "teacher" where it needs the truth, and `names` what it writes, so that a config that lacks a measure it reads,
-    or has two metrics that write one name, is refused before the run. `parts` says that sums over atoms go through
-    `view.reducer`: among several processes the system then holds parts of its measures, else all atoms of them.
+    several numbers are "kind.part"). Leave tensors on their device: the observers read them. `reads` is required;
+    `names` and `parts` have defaults. A config that lacks a measure it reads, or has two metrics that write one name, is
+    refused before the run.
     """
 
     family: ClassVar[str] = "metric"
     kind: ClassVar[str]
     parts: ClassVar[bool] = False
+    """Sums over atoms go through `view.reducer`: among several processes the system then holds parts of its measures,
+    otherwise all their atoms."""
 
     @property
     @abstractmethod
     def reads(self) -> tuple[str, ...]:
-        """Names of the measures it needs."""
+        """Names of the measures it needs; "teacher" if it needs the truth."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names under which its numbers are written; its kind, unless it says otherwise."""
+        """The names under which its numbers are written; by default the kind alone."""
         return (self.kind,)
 
     @abstractmethod

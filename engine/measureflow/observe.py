@@ -47,23 +47,28 @@ class Every:
 @final
 @attrs.frozen(eq=False)
 class Stage:
-    """The run that an observer watches.
-
-    Its name and folder, the last step, the seed, the names of the moving measures, whether the user asked for quiet, the
-    processes that run it, the flows of each moving measure, the scheme, and `sure()`, which waits for the device to say whether
-    the system now shown is sound.
-    """
+    """The run that an observer watches."""
 
     name: str
+    """Name of the experiment."""
     folder: Path
+    """The run folder, into which an observer may write."""
     steps: int
+    """The last step."""
     seed: int
+    """Seed of the experiment."""
     moving: tuple[str, ...]
+    """Names of the measures that move."""
     quiet: bool = False
+    """Whether the user asked for no output."""
     team: Team = attrs.field(factory=Alone)
+    """The processes that share the run."""
     flows: Mapping[str, tuple[Flow, ...]] = attrs.field(factory=dict)
+    """The flows of each moving measure."""
     scheme: Scheme | None = None
+    """The order in which measures move within a step."""
     sure: Callable[[], bool] = lambda: True
+    """Waits for the device and returns whether the system now shown is finite and within its bounds."""
 
 
 class Observer(ABC):
@@ -85,6 +90,7 @@ class Observer(ABC):
     family: ClassVar[str] = "observer"
     kind: ClassVar[str]
     shows: ClassVar[Shows] = "whole"
+    """What it is shown: "clock" is rows and clocks, "whole" all atoms too, "parts" the atoms that each process holds."""
 
     def looks(self, last: int) -> Looks:
         """Says of a step whether it may look at the atoms then, in a run of `last` steps; asked once."""

@@ -53,8 +53,8 @@ class Asked:
     again: bool = False
 
 
-def start(e: Experiment, registry: Registry, asked: Asked, given: str, where: str = "experiment") -> System:
-    """Runs an experiment, read from `where`, in a new folder and returns the last system; raises MeasureflowError."""
+def start(e: Experiment, registry: Registry, asked: Asked, given: str = "", where: str = "experiment") -> System:
+    """Runs an experiment in a new folder and returns the last system; `given` is kept as config.toml. Raises MeasureflowError."""
     whole, stage = build(e, registry, where), stage_of(e, asked)
     built = whole.dealt(stage.team, e.sharded)
     stage.team.led(functools.partial(_arranged, e, whole, stage, given))

@@ -75,6 +75,7 @@ class Scheme(ABC):
     family: ClassVar[str] = "scheme"
     kind: ClassVar[str]
     in_place: ClassVar[bool] = False
+    """No measure is read as it was before it moved, so that `game.in_place` may be passed on to `game.walk`."""
 
     def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
         """What this scheme cannot play, each as `measures.NAME.flows.I (kind): why`; asked before the run."""
