@@ -1,6 +1,7 @@
 """What the docs read off classes and functions, as markdown: signatures, types, docstrings, what a class declares."""
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -51,13 +52,13 @@ def class_attributes(cls: type) -> list[str]:
 
 
 def described(cls: type, name: str) -> str:
-    """The docstring of a member: of a method or a property its own, of an attribute the string below it."""
-    static = inspect.getattr_static(cls, name, None)
-    if inspect.isroutine(static) or isinstance(static, property | classmethod | staticmethod) or hasattr(static, "func"):
-        return inspect.getdoc(getattr(cls, name)) or ""
+    """The docstring of a member: of a method or a property its own, of an attribute the string below it; or an inherited one."""
     for base in cls.__mro__:
-        if name in attribute_docs(base):
-            return attribute_docs(base)[name]
+        it = vars(base).get(name)
+        written = inspect.isroutine(it) or isinstance(it, property | classmethod | staticmethod | functools.cached_property)
+        text = attribute_docs(base).get(name) or (it.__doc__ if written else None)
+        if text:
+            return inspect.cleandoc(text)
     return COMMON.get(name, "")
 
 
