@@ -103,6 +103,12 @@ def test_rows_that_are_missing_or_there_twice(tmp_path: Path, left_out: int) -> 
             restored(path, now, stage(tmp_path))
 
 
+def test_a_checkpoint_under_another_seed_is_no_damage(tmp_path: Path) -> None:
+    save_checkpoint(system(), stage(tmp_path))
+    with pytest.raises(MeasureflowError, match="was written under seed 5, this run has seed 6"):
+        newest(system(0), attrs.evolve(stage(tmp_path), seed=6), pytest.fail)
+
+
 def test_what_does_not_fit_the_run_is_no_damage(tmp_path: Path) -> None:
     path = save_checkpoint(system(), stage(tmp_path))
     for fresh, key in (({"nu": measure(20, 9, 0, equal=True)}, "nu.points"), ({"gamma": measure(7, 4, 0, equal=True)}, None)):

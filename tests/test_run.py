@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +20,14 @@ from safetensors.torch import load_file
 from small import TABLES, Said, Shell, readable
 
 from measureflow import config, record
+from measureflow.chunked import Chunked
 from measureflow.experiment import Experiment
 from measureflow.loading import from_tables, load
 from measureflow.log import read_metrics
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage
 from measureflow.plugins import Registry
+from measureflow.reduce import Local, Request
 from measureflow_plugins.observers.progress import Bar
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.toml"))
@@ -82,7 +84,7 @@ def test_a_run_leaves_everything_needed_to_repeat_it(shell: Shell, registry: Reg
     assert said.out.splitlines() == ["step 3 reached; recorded in new", "figure new/figures/curves.png"]
     assert "small 3/3 kl" in said.err
     folder = Path("new")
-    parts = {"config.toml", "resolved.toml", "environment.json", "metrics.jsonl", "checkpoints", "figures"}
+    parts = {"config.toml", "resolved.toml", "environment.json", "metrics.jsonl", "reducers.jsonl", "checkpoints", "figures"}
     assert {path.name for path in folder.iterdir()} == parts
     assert (folder / "config.toml").read_text() == file.read_text() + "# --set seed=7\n"
     assert load(folder / "resolved.toml", registry) == load(file, registry, ("seed=7",))
@@ -101,7 +103,9 @@ def test_the_environment_is_recorded(shell: Shell) -> None:
     assert facts["packages"]["measureflow"] == version("measureflow")
     assert facts["argv"] == sys.argv
     assert facts["device"] == ("cpu" if not torch.cuda.is_available() else torch.cuda.get_device_name())
-    assert len(facts["data"]) == 64
+    assert {name: len(value) for name, value in facts["measures"].items()} == dict.fromkeys(
+        ("data", "test", "teacher", "nu", "gamma"), 64
+    )
 
 
 def test_a_run_without_out_goes_under_runs(shell: Shell) -> None:
@@ -345,13 +349,88 @@ def test_data_that_changed(shell: Shell) -> None:
     np.save("points.npy", points[::-1])
     said = shell("resume", "new", "--steps", "6")
     assert said.code == 2
-    assert "new: the data are not those the run started with; put the file back as it was, or start a new run" in said.err
+    assert said.err.startswith(
+        "error: new: 'data', 'nu' would not start as when the run began; put the files read for it, and resolved"
+    )
     Path("points.npy").unlink()
     said = shell("resume", "new", "--steps", "6")
     assert said.code == 2
     assert "data.path: no such file: points.npy" in said.err
     np.save("points.npy", points)
     done(shell("resume", "new", "--steps", "6"))
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_start_that_changed(shell: Shell, checkpointed: bool) -> None:
+    points = np.random.default_rng(0).standard_normal((8, 3))
+    np.save("init.npy", points)
+    file = shell.write({"measures.nu.init": {"kind": "file", "path": "init.npy", "normalise": True}})
+    done(shell("run", file, "--out", "new"))
+    if not checkpointed:  # as if it was killed before the first
+        shutil.rmtree("new/checkpoints")
+    before = Path("new/metrics.jsonl").read_text()
+    np.save("init.npy", points[::-1])
+    said = shell("resume", "new", "--steps", "6")
+    assert (said.code, said.err.split(";")[0]) == (2, "error: new: 'nu' would not start as when the run began")
+    assert Path("new/metrics.jsonl").read_text() == before
+    np.save("init.npy", points)
+    done(shell("resume", "new", "--steps", "6"))
+
+
+def test_resume_says_what_it_goes_on_from_and_which_rows_are_lost(shell: Shell) -> None:
+    done(shell("run", shell.write(), "--out", "new"))
+    said = done(shell("resume", "new", "--steps", "4"))
+    assert said.err.startswith("new: resuming from step 3\n")
+    assert "missing" not in said.err
+    Path("new/metrics.jsonl").unlink()
+    shutil.copytree("new", "quiet")
+    said = done(shell("resume", "new", "--steps", "6"))
+    assert said.err.startswith("warning: new/metrics.jsonl: 4 rows before step 4 are missing, and are not measured again\n")
+    said = done(shell("resume", "quiet", "--steps", "6", "--quiet"))
+    assert said.err == "warning: quiet/metrics.jsonl: 4 rows before step 4 are missing, and are not measured again\n"
+    shutil.rmtree("new/checkpoints")
+    assert done(shell("resume", "new")).err.startswith("new: no checkpoint yet, resuming from step 0\n")
+
+
+# --- which reducer was picked ---
+
+
+def picking(tile: int) -> Callable[[Registry, Request], Local]:
+    """A `pick_reducer` of tiles of so many numbers: other tiles, other rounding."""
+    return lambda registry, request: Chunked(tile)
+
+
+def test_resume_takes_the_reducers_that_the_run_took(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shell.write({"steps": 20, "coupling.feature": "gaussian", "measures.gamma.init.size": 200, "metrics": ["tv"]})
+    monkeypatch.setattr(Registry, "pick_reducer", picking(64))
+    done(shell("run", file, "--out", "whole", "--quiet"))
+    done(shell("run", file, "--set", "steps=10", "--out", "new", "--quiet"))
+    monkeypatch.setattr(Registry, "pick_reducer", picking(2**20))
+    done(shell("run", file, "--out", "other", "--quiet"))
+    with pytest.raises(AssertionError):
+        same("whole", "other")
+    picked = Path("new/reducers.jsonl").read_text()
+    assert {json.loads(line)["reducer"]["tile"] for line in picked.splitlines()} == {64}
+    Path("new/reducers.jsonl").write_text(picked + '{"request": {"op"')  # torn by a kill
+    done(shell("resume", "new", "--steps", "20", "--quiet"))
+    same("whole", "new")
+    assert Path("new/reducers.jsonl").read_text() == picked == Path("whole/reducers.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("[]", "new/reducers.jsonl: line 1 is damaged; remove it to go on"),
+        ('{"request": {}}', "new/reducers.jsonl: line 1 is damaged; remove it to go on"),
+        ('{"request": {}, "reducer": {"kind": "fast"}}', "unknown reducer 'fast'"),
+        ('{"request": {}, "reducer": {"kind": "fast"}}', "; delete new/reducers.jsonl, and resume picks again"),
+    ],
+)
+def test_reducers_that_cannot_be_read_back(shell: Shell, row: str, why: str) -> None:
+    done(shell("run", shell.write(), "--out", "new"))
+    Path("new/reducers.jsonl").write_text(f"{row}\n")
+    said = shell("resume", "new", "--steps", "6")
+    assert (said.code, why in said.err) == (2, True), said
 
 
 DAMAGES = {"has 100 bytes of": 100, "has 0 bytes of": 0, "its checksum is not the one that was recorded": -1, "is missing": None}
@@ -416,7 +495,7 @@ def test_a_run_under_another_seed(shell: Shell) -> None:
     resolved.write_text(resolved.read_text().replace("seed = 0", "seed = 1"))
     said = shell("resume", "new", "--steps", "6")
     assert said.code == 2
-    assert "was written under seed 0, this run has seed 1" in said.err
+    assert "new: 'gamma' would not start as when the run began" in said.err
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])

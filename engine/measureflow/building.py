@@ -18,7 +18,7 @@ from measureflow.measure import Particles, System
 from measureflow.metric import View
 from measureflow.noise import Keyed, Noise
 from measureflow.plugins import Registry
-from measureflow.reduce import Reducer, auto
+from measureflow.reduce import Pick, Reducer, auto
 from measureflow.scheme import Game
 from measureflow.shard import Sharded, part
 from measureflow.simulate import Simulation
@@ -70,15 +70,18 @@ class Built:
         return f"{simulation.game.coupling.kind}, {simulation.scheme.kind}, h = {h:.6g}"
 
 
-def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built:
-    """Draws the data and the initial measures, and ties the simulation together; raises ConfigError."""
+def build(e: Experiment, registry: Registry, where: str = "experiment", pick: Pick | None = None) -> Built:
+    """Draws the data and the initial measures, and ties the simulation together; raises ConfigError.
+
+    `pick` names the reducer of each kind of sum under `reducer = "auto"`, by default as plugins do.
+    """
     noise = Keyed(e.seed)
     try:
         world, moving = _drawn(e, noise, device_of(e))
     except MeasureflowError as error:
         raise ConfigError(where, [str(error)]) from None
     players = {name: player.flows for name, player in e.measures.items()}
-    reducer = reducer_of(e, registry)
+    reducer = reducer_of(e, registry, pick)
     game, system = Game(players, e.coupling, reducer, noise, e.in_place), System({**world.measures, **moving})
     game = attrs.evolve(game, bounds=bounds_of(system, game, e.runaway))
     return Built(
@@ -88,9 +91,9 @@ def build(e: Experiment, registry: Registry, where: str = "experiment") -> Built
     )
 
 
-def reducer_of(e: Experiment, registry: Registry) -> Reducer:
-    """The reducer that the experiment names, or the one that plugins pick, asked once for each kind of request."""
-    return e.reducer or auto(functools.cache(registry.pick_reducer))
+def reducer_of(e: Experiment, registry: Registry, pick: Pick | None = None) -> Reducer:
+    """The reducer that the experiment names, or the one that is picked, asked once for each kind of request."""
+    return e.reducer or auto(functools.cache(pick or registry.pick_reducer))
 
 
 def _drawn(e: Experiment, noise: Noise, device: torch.device) -> tuple[World, dict[str, Particles]]:

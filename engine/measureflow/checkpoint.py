@@ -143,11 +143,14 @@ def joined(blocks: Sequence[torch.Tensor], sizes: Sequence[int], rest: torch.Siz
     return spread[0] if len(spread) == 1 else torch.cat(spread)
 
 
-def digest(system: System, stage: Stage) -> str:
-    """A fingerprint of the measures that never move, so that a resumed run notices other data."""
+def fingerprints(system: System) -> dict[str, str]:
+    """A fingerprint of each measure as a run starts, so that a resumed run notices other data or another start."""
+    return {name: _fingerprint(mu) for name, mu in sorted(system.measures.items())}
+
+
+def _fingerprint(mu: Particles) -> str:
     sha = hashlib.sha256()
-    for name in sorted(set(system.measures) - set(stage.moving)):
-        sha.update(name.encode())
-        for _, tensor in sorted(values(system[name]).items()):
-            sha.update(tensor.numpy().data)
+    for key, tensor in sorted(values(mu).items()):
+        sha.update(f"{key} {list(tensor.shape)} {tensor.dtype}".encode())
+        sha.update(tensor.numpy().data)
     return sha.hexdigest()

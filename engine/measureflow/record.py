@@ -1,7 +1,7 @@
 """The run folder: starting, watching, stopping and resuming a run in it.
 
 config.toml as given, resolved.toml with every default, environment.json,
-metrics.jsonl and events.jsonl (one object a line), checkpoints/, figures/
+metrics.jsonl, events.jsonl and reducers.jsonl (one object a line), checkpoints/, figures/
 
 A process may be killed at any moment: the folder appears with the first three files in it, and all that follows can be done
 again from resolved.toml and the newest whole checkpoint, or from the start, since the seed keys everything that is drawn.
@@ -10,7 +10,7 @@ again from resolved.toml and the newest whole checkpoint, or from the start, sin
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import final
@@ -19,7 +19,7 @@ import attrs
 
 from measureflow import config
 from measureflow.building import Built, build
-from measureflow.checkpoint import digest, newest, save_checkpoint
+from measureflow.checkpoint import fingerprints, newest, save_checkpoint
 from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.events import Event, noted, read_events, rewind
@@ -32,9 +32,10 @@ from measureflow.log import METRICS, Log, read_metrics
 from measureflow.measure import System
 from measureflow.observe import Every, Stage, Watch, due, observed
 from measureflow.opening import read_text
+from measureflow.picks import PICKS, read_picks, recording
 from measureflow.plugins import Registry
 from measureflow.recover import halved, halvings_in, recovering
-from measureflow.rows import write_rows
+from measureflow.rows import trim, write_rows
 from measureflow.simulate import run
 from measureflow.team import Alone, Team
 
@@ -55,7 +56,8 @@ class Asked:
 
 def start(e: Experiment, registry: Registry, asked: Asked, given: str = "", where: str = "experiment") -> System:
     """Runs an experiment in a new folder and returns the last system; `given` is kept as config.toml. Raises MeasureflowError."""
-    whole, stage = build(e, registry, where), stage_of(e, asked)
+    stage, pick = stage_of(e, asked), recording(asked.folder, registry, asked.team, {})
+    whole = build(e, registry, where, pick)
     built = whole.dealt(stage.team, e.sharded)
     stage.team.led(functools.partial(_arranged, e, whole, stage, given))
     del whole  # what others hold is let go
@@ -68,7 +70,7 @@ def _arranged(e: Experiment, built: Built, stage: Stage, given: str) -> str:
     with arranging(stage.folder) as new:
         write(new / "config.toml", given.encode())
         write(new / "resolved.toml", config.dumps(config.unstructure(e)).encode())
-        facts = environment(device_of(e)) | {"data": digest(built.system, stage)}
+        facts = environment(device_of(e)) | {"measures": fingerprints(built.system)}
         write(new / "environment.json", json.dumps(facts, indent=2).encode())
     return str(stage.folder)
 
@@ -99,11 +101,9 @@ def _held(asked: Asked) -> Iterator[None]:
 def _resumed(e: Experiment, registry: Registry, asked: Asked) -> System:
     """The last system of a run that was gone on with."""
     folder = asked.folder
-    built, stage = build(e, registry, str(folder)), stage_of(e, asked)
-    if _data_digest(folder) != digest(built.system, stage):
-        raise MeasureflowError(
-            f"{folder}: the data are not those the run started with; put the file back as it was, or start a new run"
-        )
+    stage, pick = stage_of(e, asked), recording(folder, registry, asked.team, read_picks(folder, registry))
+    built = build(e, registry, str(folder), pick)
+    _check_start(folder, fingerprints(built.system))
     system = newest(built.system, stage, _warn)
     if system.step >= e.steps and asked.again:
         return system
@@ -111,19 +111,31 @@ def _resumed(e: Experiment, registry: Registry, asked: Asked) -> System:
         raise MeasureflowError(
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
-    stage.team.led(functools.partial(_continued, e, folder, system.step))
+    stage.team.led(functools.partial(_continued, e, stage, system.step))
     step = halved(e.step, halvings_in(read_events(folder)))
     built = attrs.evolve(built, system=system, simulation=attrs.evolve(built.simulation, step=step)).dealt(stage.team, e.sharded)
     del system  # what others hold is let go
     return _run(e, built, stage)
 
 
-def _continued(e: Experiment, folder: Path, step: int) -> str:
-    """Makes the run folder that of a run at `step`; returns its name."""
+def _continued(e: Experiment, stage: Stage, step: int) -> str:
+    """Makes the run folder that of a run at `step`, and says what it goes on from; returns its name."""
+    folder, rows = stage.folder, [row for row in read_metrics(stage.folder) if row["step"] < step]
     write(folder / "resolved.toml", config.dumps(config.unstructure(e)).encode())
-    write_rows(folder / METRICS, [row for row in read_metrics(folder) if row["step"] < step])  # the rest is measured again
+    write_rows(folder / METRICS, rows)  # the rest is measured again
+    trim(folder / PICKS)
     rewind(folder, step)
+    if missing := _missing(e, rows, step):
+        _warn(f"{folder / METRICS}: {missing:,} rows before step {step} are missing, and are not measured again")
+    if not stage.quiet:
+        print(f"{folder}: {f'resuming from step {step}' if step else 'no checkpoint yet, resuming from step 0'}", file=sys.stderr)
     return str(folder)
+
+
+def _missing(e: Experiment, rows: Sequence[Mapping[str, float]], step: int) -> int:
+    """How many of the steps before `step` at which a metric was due have no row."""
+    due = {k for probe in e.metrics for k in range(0, step, probe.every.k)}
+    return len(due - {int(row["step"]) for row in rows})
 
 
 def _warn(text: str) -> None:
@@ -138,12 +150,19 @@ def recorded(folder: Path, registry: Registry) -> Experiment:
     return typed(config.read(path), registry, str(path))
 
 
-def _data_digest(folder: Path) -> str:
+def _check_start(folder: Path, now: Mapping[str, str]) -> None:
+    """Raises MeasureflowError if the run would start otherwise than it did."""
     path = folder / "environment.json"
     try:
-        return str(json.loads(read_text(path))["data"])
-    except (OSError, ValueError, TypeError, KeyError):
-        raise MeasureflowError(f"{path}: missing or damaged, and it holds the fingerprint of the run's data") from None
+        then = dict(json.loads(read_text(path))["measures"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise MeasureflowError(f"{path}: missing or damaged, and it holds the fingerprints of the run's measures") from None
+    changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    if changed:
+        raise MeasureflowError(
+            f"{folder}: {', '.join(map(repr, changed))} would not start as when the run began; put the files read for it, and "
+            "resolved.toml, back as they were, or start a new run"
+        )
 
 
 def stage_of(e: Experiment, asked: Asked) -> Stage:

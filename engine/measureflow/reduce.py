@@ -231,7 +231,10 @@ class Served(Local):
         return result
 
 
-def auto(pick: Callable[[Request], Local]) -> Served:
+Pick = Callable[[Request], Local]
+
+
+def auto(pick: Pick) -> Served:
     """The reducer that `pick` names for each request."""
     return Served(lambda asked, phi, work: work(pick(asked)))
 

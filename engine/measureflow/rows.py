@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from measureflow.errors import MeasureflowError
 from measureflow.files import write, writing
@@ -13,6 +13,7 @@ from measureflow.opening import appending, read_bytes
 
 LAST = 2**63  # steps fit into an int64
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
@@ -34,23 +35,42 @@ def read_rows(path: Path, sound: Callable[[Row], bool]) -> list[Row]:
 
     Raises MeasureflowError where a line is damaged or the file cannot be read.
     """
+
+    def checked(row: Row) -> Row:
+        if type(row["step"]) is int and 0 <= row["step"] < LAST and sound(row):
+            return dict(row)
+        raise ValueError
+
+    return read_lines(path, checked)
+
+
+def read_lines(path: Path, parsed: Callable[[Any], T]) -> list[T]:
+    """What `parsed` makes of each line of a file that may be missing, a torn last one left out.
+
+    Raises MeasureflowError if the file cannot be read, or if `parsed` raises what a value of the wrong type makes it raise.
+    """
     try:
         lines = read_bytes(path).split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise MeasureflowError(f"{path}: cannot be read ({error})") from None
-    return [_row(line, sound, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+    return [_parsed(line, parsed, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _row(line: bytes, sound: Callable[[Row], bool], where: str) -> Row:
+def _parsed(line: bytes, parsed: Callable[[Any], T], where: str) -> T:
     try:
-        row = json.loads(line)
-        if type(row["step"]) is int and 0 <= row["step"] < LAST and sound(row):
-            return dict(row)
+        return parsed(json.loads(line))
     except (ValueError, KeyError, AttributeError, TypeError, OverflowError, RecursionError):
-        pass
-    raise MeasureflowError(f"{where} is damaged; remove it to go on")
+        raise MeasureflowError(f"{where} is damaged; remove it to go on") from None
+
+
+def trim(path: Path) -> None:
+    """Drops a torn last line, to which the next would be added; raises WriteError."""
+    if path.exists():
+        with writing(path):
+            content = read_bytes(path)
+        write(path, content[: content.rfind(b"\n") + 1])
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
