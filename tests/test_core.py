@@ -1,6 +1,7 @@
 """The numerical core in small: what a change of one line of it must not leave unnoticed (`python tests/mutate.py`)."""
 
 import hashlib
+import math
 from typing import Any, final
 
 import attrs
@@ -161,6 +162,16 @@ def test_negative_mass_climbs_and_reacts_the_other_way() -> None:
     kept = reacted(mu, value, h, True, Chunked())
     torch.testing.assert_close(kept.log_mass.exp().sum(), mu.log_mass.exp().sum())
     torch.testing.assert_close(kept.log_mass - moved.log_mass, (kept.log_mass - moved.log_mass)[:1].expand(6))
+
+
+@pytest.mark.parametrize("level", [-4096.0, 4096.0])
+def test_a_conserving_reaction_does_not_see_a_constant_in_the_potential(level: float) -> None:
+    """In float32, where exp(+-4096) is infinite or 0, the masses are a softmax; 2^-12 is half the spacing of floats at 4096."""
+    value = torch.arange(8, dtype=torch.float32) / 64
+    mu = Particles.uniform(torch.zeros(8, 1), Euclidean(), total=2.0)
+    moved = reacted(mu, level + value, 1.0, True, Chunked())
+    wanted = torch.log_softmax(-value.double(), 0) + math.log(2)
+    torch.testing.assert_close(moved.log_mass.double(), wanted, rtol=0, atol=2 * 2**-12)
 
 
 # Measures and fields

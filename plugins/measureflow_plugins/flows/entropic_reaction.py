@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import ClassVar, final
 
 import attrs
-import torch
 from torch import Tensor
 
 from measureflow.coupling import Potential
@@ -13,6 +12,7 @@ from measureflow.flow import Context, Flow
 from measureflow.measure import Need, Particles
 from measureflow.noise import Noise
 from measureflow.schedule import Schedule, scheduled
+from measureflow_plugins.flows.moves import conserved
 
 
 @final
@@ -44,7 +44,4 @@ class EntropicReaction(Flow):
         else:
             kept = math.exp(-h * T)
             log_mass = kept * mu.log_mass + (1 - kept) * (mu.marks["base"] - V / T)
-        shift = context.reducer.largest(mu, log_mass)  # so that the largest mass is 1 before it is normalised
-        weight = torch.exp(log_mass - shift)
-        before, after = (context.reducer.total(mu, masses) for masses in (mu.log_mass.exp(), weight))
-        return mu.replace(log_mass=log_mass - shift + torch.log(before / after))
+        return conserved(mu, log_mass, context.reducer)

@@ -26,8 +26,12 @@ def downhill(mu: Particles, grad: Float[Tensor, "M d"], h: float) -> Float[Tenso
 
 def reacted(mu: Particles, value: Float[Tensor, " M"], h: float, conserve: bool, reducer: Reducer) -> Particles:
     """log w_j <- log w_j - h (s_j V_j - c): c = 0, or the |mass|-weighted mean of s V, with |mu| then restored exactly."""
-    moved = mu.replace(log_mass=mu.log_mass - h * mu.sign * value)
-    if not conserve:
-        return moved
-    before, after = (reducer.total(each, each.log_mass.exp()) for each in (mu, moved))
-    return moved.replace(log_mass=moved.log_mass + torch.log(before / after))
+    log_mass = mu.log_mass - h * mu.sign * value
+    return conserved(mu, log_mass, reducer) if conserve else mu.replace(log_mass=log_mass)
+
+
+def conserved(mu: Particles, log_mass: Float[Tensor, " M"], reducer: Reducer) -> Particles:
+    """`mu` with masses proportional to exp(log_mass), and the |mass| that it had."""
+    log_mass = log_mass - reducer.largest(mu, log_mass)  # the largest is 1, so no exponential overflows
+    before, after = (reducer.total(mu, log.exp()) for log in (mu.log_mass, log_mass))
+    return mu.replace(log_mass=log_mass + torch.log(before / after))
