@@ -93,6 +93,16 @@ def test_adam_follows_torch_optim() -> None:
     assert (system["mu"].sign != mu.sign).any()
 
 
+def test_adam_corrects_its_start_by_its_own_steps() -> None:
+    """Where the rate is 0 at first, the steps after that are those of a run that begins with them."""
+    mu, V, flow = on_sphere(30), quadratic(3), Adam(rate=0.2)
+    game = Game({"mu": (flow,)}, Alone(V), Chunked(), Keyed(0))
+    early, late = (System({"mu": marked(mu, (flow,), Keyed(0))}, step=step) for step in (0, 300))
+    for _ in range(10):
+        early, late = (system.replace({"mu": game.walk("mu", system, 0.1)}).tick(0.1) for system in (early, late))
+    assert torch.equal(late["mu"].mass, early["mu"].mass)
+
+
 def test_bumps_sit_on_the_data_or_everywhere_with_their_concentrations() -> None:
     world = World(Space(Sphere(), 3), {"data": on_sphere(12)})
     init = Bumps(widths=(Width(10.0, 5), Width(200.0, 20), Width(3.0, 4, "everywhere")), tv=2.0)
