@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import special
+from small import TABLES
 
 from measureflow.building import build
 from measureflow.chunked import Chunked
@@ -37,9 +38,11 @@ from measureflow_plugins.metrics.gap import Gap
 from measureflow_plugins.metrics.gibbs import Rule, gibbs
 from measureflow_plugins.metrics.gibbs_energy import GibbsEnergy
 from measureflow_plugins.metrics.kernel_stein import KernelStein
+from measureflow_plugins.metrics.kl import Kl
 from measureflow_plugins.metrics.mmd import Mmd
 from measureflow_plugins.metrics.nll import Nll
 from measureflow_plugins.metrics.quadrature import quadrature
+from measureflow_plugins.metrics.score import Score
 from measureflow_plugins.metrics.sinkhorn import Sinkhorn
 from measureflow_plugins.metrics.stein import operator, stein
 from measureflow_plugins.sources.teacher import Teacher
@@ -494,3 +497,12 @@ def test_a_gaussian_polynomial_of_degree_zero_is_the_gaussian() -> None:
     phi: Any = GaussianPolynomial(length=0.6)
     x = positive(normals(5, 3), Euclidean())
     torch.testing.assert_close(dense(phi, x.points, x), dense(Gaussian(length=0.6), x.points, x))
+
+
+def test_half_the_teachers_energy_at_beta_2_is_the_teacher(registry: Registry) -> None:
+    built = build(from_tables({**TABLES, "dtype": "float64"}, registry), registry)
+    teacher = built.system["teacher"]
+    half = built.system.replace({"gamma": teacher.replace(log_mass=teacher.log_mass - math.log(2))})
+    here, right, there = (measured(half, built.view, [Kl(beta=beta), Score(beta=beta)]) for beta in (1.0, 2.0, 4.0))
+    assert max(map(abs, right.values())) < ROUNDING
+    assert min(*here.values(), *there.values()) > 0.01

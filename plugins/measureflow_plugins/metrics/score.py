@@ -8,17 +8,19 @@ from torch import Tensor
 
 from measureflow.measure import Need, System
 from measureflow.metric import Metric, View
+from measureflow.schedule import within
 from measureflow_plugins.metrics.energies import learned, taught
 
 
 @final
 @attrs.frozen
 class Score(Metric):
-    """mean |P (grad f - grad f*)|^2 over exact samples of the teacher, P the tangent projection."""
+    """mean |P (beta grad f - grad f*)|^2 over exact samples of the teacher, P the tangent projection, for a model exp(-beta f)."""
 
     kind: ClassVar[str] = "score"
     parts: ClassVar[bool] = True
     at: str = "test"
+    beta: float = attrs.field(default=1.0, validator=within(0.0, open_low=True))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -26,5 +28,5 @@ class Score(Metric):
 
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         at = system[self.at]
-        gap = learned(system, view, at, Need.GRAD).grad - taught(system, view, at, Need.GRAD).grad
+        gap = self.beta * learned(system, view, at, Need.GRAD).grad - taught(system, view, at, Need.GRAD).grad
         return {"score": view.reducer.total(at, at.domain.tangent(at.points, gap).square().sum(1)) / at.whole}
