@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from scipy.optimize import linprog
 from small import TABLES, Shell
+from torch import Tensor
 
 from measureflow.building import Built, build
 from measureflow.chunked import Chunked
-from measureflow.coupling import Coupling
+from measureflow.coupling import Coupling, Potential
 from measureflow.domain import Domain, Space
 from measureflow.errors import ConfigError
 from measureflow.flow import marked
@@ -147,6 +148,54 @@ def test_steps_stay_on_the_sphere_and_agree_with_plain_ones_to_second_order(regi
         assert float(Sphere().distance_to(there.points).max()) < 1e-12
         apart.append(float((there.points - plain.points).norm()))
     assert 3.6 < apart[0] / apart[1] < 4.4  # 4 + O(h)
+
+
+def intrinsic(order: str, mu: Particles, V: Potential, h: float) -> Tensor:
+    """Points of the sphere after two steps by exponential maps, gradients carried between tangent spaces in parallel."""
+    sphere, p, before = mu.domain, mu.points, torch.zeros_like(mu.points)
+    for step in range(2):
+        now = sphere.tangent(p, V(p, Need.GRAD).grad)
+        if order == "extragradient":
+            ahead = sphere.exp(p, -h * now)
+            there = sphere.tangent(ahead, V(ahead, Need.GRAD).grad)
+            used = sphere.transport(ahead, there, sphere.log(ahead, p))
+        else:
+            used = 2 * now - before if step else now
+        after = sphere.exp(p, -h * used)
+        before, p = sphere.transport(p, now, sphere.log(p, after)), after
+    return p
+
+
+@pytest.mark.parametrize("method", ["euler", "geodesic"])
+@pytest.mark.parametrize("order", ["extragradient", "optimistic"])
+def test_steps_on_the_sphere_are_the_intrinsic_ones_to_third_order(order: str, method: Any) -> None:
+    """V changes off the sphere as well, which its gradient along the sphere does not see."""
+    mu, V = measure(Space(Sphere(), 3), 20), quadratic(3)
+    scheme = Extragradient() if order == "extragradient" else Optimistic()
+    game, sizes, apart = Game({"mu": (Wasserstein(method=method),)}, Alone(V), Chunked(), Keyed(0)), (0.04, 0.02, 0.01), []
+    for h in sizes:
+        system = System({"mu": mu.replace(marks=scheme.marks(mu))})
+        for _ in range(2):
+            system = scheme.advance(system, game, h).tick(h)
+        apart.append(float((system["mu"].points - intrinsic(order, mu, V, h)).norm()))
+    assert np.polyfit(np.log(sizes), np.log(apart), 1)[0] > 2.8
+
+
+def bowled(order: str, weight: float = 0.3) -> dict[str, Any]:
+    """A matching game on the circle, and `weight` times a cosine for mu alone, which comes from a measure that stands still."""
+    given = tables(order, "matching", [{"kind": "wfr", "conserve": True}])
+    given["measures"] = {**given["measures"], "bowl": {"init": {"kind": "uniform", "size": 1}}}
+    bowl = {"kind": "gibbs", "feature": "matching", "measure": "bowl", "nu": "mu"}
+    game = {"kind": "game", "feature": "matching"}
+    return {**given, "coupling": {"kind": "sum", "couplings": [game, bowl], "weights": [1.0, weight]}}
+
+
+@pytest.mark.parametrize("order", ["extragradient", "optimistic"])
+def test_a_measure_without_flows_and_without_a_potential_stands_still(registry: Registry, order: str) -> None:
+    built = build(from_tables(bowled(order), registry), registry)
+    after = walked(built, 3)
+    assert torch.equal(after["bowl"].points, built.system["bowl"].points)
+    assert not torch.equal(after["mu"].points, built.system["mu"].points)
 
 
 @pytest.mark.parametrize("order", ["extragradient", "optimistic"])

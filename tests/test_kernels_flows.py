@@ -162,6 +162,15 @@ def test_injection_at_level_0_is_plain_transport() -> None:
         assert torch.equal(plain.points, injected.points)
 
 
+@pytest.mark.parametrize("method", ["euler", "geodesic"])
+def test_injection_moves_nothing_where_the_potential_is_constant_on_the_sphere(method: Any) -> None:
+    """V = |x|^2 / 2: its gradient is normal to the sphere at every point, however far away it is read."""
+    mu, V = measure(Space(Sphere(), 4), 50), Quadratic(torch.eye(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
+    for level in (0.1, 1.0, 10.0):
+        after = stepped(NoisyTransport(level=level, method=method), mu, 0.1, V)
+        torch.testing.assert_close(after.points, mu.points, rtol=0, atol=1e-15)
+
+
 def test_injected_noise_is_read_not_added() -> None:
     """V = <x, A x>/2: p moves by -h A (p + level u), so its law is Gaussian with mean p - h A p and covariance (h level)^2 A^2."""
     n, h, level = 20_000, 0.3, 0.7
@@ -171,7 +180,7 @@ def test_injected_noise_is_read_not_added() -> None:
     move = stepped(NoisyTransport(level=level), mu, h, Quadratic(A, torch.zeros(2, dtype=torch.float64))).points - p
     covariance = (h * level) ** 2 * A @ A
     assert bool(((move.mean(0) + h * A @ p).abs() < FIVE * (covariance.diagonal() / n).sqrt()).all())
-    spread = torch.outer(covariance.diagonal(), covariance.diagonal()).sqrt() * math.sqrt(2 / n)
+    spread = ((torch.outer(covariance.diagonal(), covariance.diagonal()) + covariance.square()) / n).sqrt()
     assert bool(((move.T.cov() - covariance).abs() < FIVE * spread).all())
 
 

@@ -3,6 +3,7 @@
 from typing import ClassVar, final
 
 import attrs
+from torch import Tensor
 
 from measureflow.coupling import Potential
 from measureflow.flow import Context, Flow
@@ -18,7 +19,8 @@ class NoisyTransport(Flow):
 
     The noise is in where the gradient is read, not in the motion, so that particles come to rest where `level` goes to 0,
     and a discrepancy with local minima is smoothed on the way. On a curved domain the reading point is the retraction of a
-    tangent normal, and the gradient there is projected on the tangent space at p. level 0 is the wasserstein flow.
+    tangent normal, and the gradient along the domain there is projected on the tangent space at p. level 0 is the wasserstein
+    flow.
     """
 
     kind: ClassVar[str] = "noisy-transport"
@@ -32,8 +34,12 @@ class NoisyTransport(Flow):
         h, level = h * self.rate(context.step), self.level(context.step)
         if h == 0:
             return mu
-        at = mu.points
-        if level > 0:
-            aside = mu.domain.tangent(at, context.noise.normal(mu).mul_(level))
-            at = mu.domain.retract(at, aside)
-        return displaced(mu, downhill(mu, potential(at, Need.GRAD).grad, h), self.method)
+        grad = _noisy(mu, potential, level, context) if level > 0 else potential(mu.points, Need.GRAD).grad
+        return displaced(mu, downhill(mu, grad, h), self.method)
+
+
+def _noisy(mu: Particles, potential: Potential, level: float, context: Context) -> Tensor:
+    """The gradient at noisy points, along the domain there: what is normal at one point is not so at another."""
+    aside = mu.domain.tangent(mu.points, context.noise.normal(mu).mul_(level))
+    at = mu.domain.retract(mu.points, aside)
+    return mu.domain.tangent(at, potential(at, Need.GRAD).grad)

@@ -17,9 +17,9 @@ class Extragradient(Scheme):
     """p^ = p - h g(p), then p <- p - h g(p^), g the fields of all measures at once; damps the rotation of min-max games.
 
     Every flow of a list sees the same field, taken at the system's own atoms: first that of the system, then that of the
-    looked-ahead system. Positions and log-masses are both looked ahead. On a curved domain the gradient found at p^ is
-    projected on the tangent space at p and the step ends on the domain by the flow's own method: first-order transport and
-    retraction, which change the step by O(h^3). Lists may hold pointwise flows only.
+    looked-ahead system. Positions and log-masses are both looked ahead. On a curved domain the gradient along the domain at
+    p^ is projected on the tangent space at p, and the step ends on the domain by the flow's own method: first-order transport
+    and retraction, which change the step by O(h^3). Lists may hold pointwise flows only.
     """
 
     kind: ClassVar[str] = "extragradient"
@@ -28,5 +28,5 @@ class Extragradient(Scheme):
         return jumps(self.kind, players)
 
     def advance(self, system: System, game: Game, h: float) -> System:
-        ahead = stepped(system, game, h, lambda name: Pinned(game.potential(name, system), system[name].points))
-        return stepped(system, game, h, lambda name: Pinned(game.potential(name, ahead), ahead[name].points))
+        ahead = stepped(system, game, h, lambda name: Pinned(game.potential(name, system), system[name]))
+        return stepped(system, game, h, lambda name: Pinned(game.potential(name, ahead), ahead[name]))

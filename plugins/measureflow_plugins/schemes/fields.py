@@ -16,13 +16,19 @@ from measureflow.scheme import Game
 @final
 @attrs.frozen(eq=False)
 class Pinned(Potential):
-    """The field of a potential at fixed points, whatever point is asked for: g(p^) in a step that starts at p."""
+    """The field of a potential at the atoms of `mu`, whatever point is asked for: g(p^) in a step that starts at p."""
 
     potential: Potential
-    points: Tensor
+    mu: Particles
 
     def __call__(self, at: Tensor, need: Need) -> Field:
-        return self.potential(self.points, need)
+        return along(self.mu, self.potential(self.mu.points, need))
+
+
+def along(mu: Particles, field: Field) -> Field:
+    """A field at the atoms of `mu` with its gradient along the domain: what is normal at one point is not so at another."""
+    grad = field.maybe_grad
+    return field if grad is None else Field(field.maybe_value, mu.domain.tangent(mu.points, grad))
 
 
 def moved(name: str, system: System, game: Game, h: float, potential: Potential) -> Particles:
@@ -39,8 +45,8 @@ def moved(name: str, system: System, game: Game, h: float, potential: Potential)
 
 
 def stepped(system: System, game: Game, h: float, potential: Callable[[str], Potential]) -> System:
-    """Every measure of the game moved at once, each by its own potential."""
-    return system.replace({name: moved(name, system, game, h, potential(name)) for name in game.players})
+    """Every measure of the game that has flows moved at once, each by its own potential."""
+    return system.replace({name: moved(name, system, game, h, potential(name)) for name, flows in game.players.items() if flows})
 
 
 def jumps(kind: str, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:

@@ -11,7 +11,7 @@ from measureflow.coupling import Potential
 from measureflow.flow import Flow
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.scheme import Game, Scheme
-from measureflow_plugins.schemes.fields import jumps, stepped
+from measureflow_plugins.schemes.fields import along, jumps, stepped
 
 VALUE, GRAD = "optimistic.value", "optimistic.grad"
 
@@ -22,8 +22,8 @@ class Optimistic(Scheme):
     """p <- p - h (2 g_t - g_{t-1}), g the fields of all measures at once; one field a step where extragradient takes two.
 
     The previous field at each atom is kept in the marks "optimistic.value" (M,) and "optimistic.grad" (M, d); the first
-    step is a plain one. Every flow of a list sees the same extrapolated field. On a curved domain the previous gradient is
-    projected on the tangent space where the atom now is. Lists may hold pointwise flows only.
+    step is a plain one. Every flow of a list sees the same extrapolated field. On a curved domain the previous gradient along
+    the domain is projected on the tangent space where the atom now is. Lists may hold pointwise flows only.
     """
 
     kind: ClassVar[str] = "optimistic"
@@ -35,9 +35,15 @@ class Optimistic(Scheme):
         return {VALUE: torch.zeros_like(mu.points[:, 0]), GRAD: torch.zeros_like(mu.points)}
 
     def advance(self, system: System, game: Game, h: float) -> System:
-        now = {name: game.potential(name, system)(system[name].points, Need.BOTH) for name in game.players}
+        now = {name: _field(name, system, game) for name, flows in game.players.items() if flows}
         after = stepped(system, game, h, lambda name: _Known(_extrapolated(now[name], system[name], system.step)))
-        return after.replace({name: _remembering(after[name], now[name]) for name in game.players})
+        return after.replace({name: _remembering(after[name], field) for name, field in now.items()})
+
+
+def _field(name: str, system: System, game: Game) -> Field:
+    """The field of measure `name` at its own atoms."""
+    mu = system[name]
+    return along(mu, game.potential(name, system)(mu.points, Need.BOTH))
 
 
 @final
