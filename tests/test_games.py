@@ -306,6 +306,17 @@ def test_nikaido_isoda_of_known_strategies() -> None:
     assert float(NikaidoIsoda().measure(System({"mu": even, "nu": even}), view)["nikaido-isoda"]) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(("a", "b", "weight"), [(0.4, -1.0, 0.3), (2.0, 2.5, 1.7), (PI / 2, 0.0, 0.0)])
+def test_nikaido_isoda_of_a_sum_counts_what_the_players_pay_now(registry: Registry, a: float, b: float, weight: float) -> None:
+    """mu at a pays cos(a - b) + c cos a and could pay -|e^ib + c|; nu at b is paid cos(a - b) and could be paid 1."""
+    built = build(from_tables(bowled("simultaneous", weight), registry), registry)
+    mu, nu, bowl = (Particles.uniform(torch.tensor([[x]], dtype=torch.float64), Torus()) for x in (a, b, 0.0))
+    system = built.system.replace({"mu": mu, "nu": nu, "bowl": bowl})
+    found = measured(system, built.view, [NikaidoIsoda()])["nikaido-isoda"]
+    wanted = weight * math.cos(a) + math.sqrt(1 + weight**2 + 2 * weight * math.cos(b)) + 1
+    assert found == pytest.approx(wanted, abs=1e-9)
+
+
 def test_the_average_has_to_be_kept(shell: Shell) -> None:
     given = tables("simultaneous", "matching", ["wasserstein"], metrics=[{"kind": "nikaido-isoda", "average": True}])
     said = shell("run", shell.write(tables=given), "--quiet")

@@ -20,10 +20,12 @@ FIRST = 0.1  # length of the first trial move, halved where it does not help and
 @final
 @attrs.frozen
 class NikaidoIsoda(Metric):
-    """max_y integral l(x, y) dmu(x) - min_x integral l(x, y) dnu(y): what both could gain by deviating; 0 at equilibrium.
+    """What the players could gain in all by deviating alone, each to its best point; 0 at equilibrium.
 
-    Extremes are sought over `grid` draws of the domain's base law and the atoms, the best `starts` of which then go
-    `ascent` steps uphill, so that the number is a lower bound that is never negative. Written as "nikaido-isoda"; with
+    In a game of payoff l it is max_y integral l(x, y) dmu(x) - min_x integral l(x, y) dnu(y); in a "sum" of functionals that are
+    linear in each player, the sum over players of integral V dmu - |mu| min V, V its potential. Extremes are sought over `grid`
+    draws of the domain's base law and the atoms, the best `starts` of which then go `ascent` steps downhill in V, so that the
+    number is a lower bound that is never negative. Written as "nikaido-isoda"; with
     `average` of the time-averaged measures, which a flow "average" keeps, as "nikaido-isoda.average".
     """
 
@@ -45,18 +47,18 @@ class NikaidoIsoda(Metric):
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         if self.average:
             system = system.replace({name: time_average(name, system[name], system.step) for name in self.players})
-        best = [self._lowest(name, system, view) for name in self.players]
-        return {self.names[0]: -torch.stack(best).sum()}
+        gains = [self._gain(name, system, view) for name in self.players]
+        return {self.names[0]: torch.stack(gains).sum()}
 
-    def _lowest(self, name: str, system: System, view: View) -> Tensor:
-        """Mass of the player times the least value of its potential: the best a deviation could bring it."""
+    def _gain(self, name: str, system: System, view: View) -> Tensor:
+        """integral V dmu - |mu| min V: what the player gains by moving all its mass to the lowest point of its potential."""
         mu = system[name]
         V = view.coupling.bind(name, system, view.reducer)
         points = torch.cat([mu.points, self._draws(mu, view.noise.at("nikaido-isoda", name))])
         value = V(points, Need.VALUE).value
         best = value.topk(min(self.starts, len(value)), largest=False)
         lowest = torch.minimum(self._descended(V, mu, points[best.indices], best.values).min(), best.values[0])
-        return view.reducer.total(mu, mu.mass) * lowest
+        return view.reducer.total(mu, mu.mass * (value[: mu.size] - lowest))
 
     def _draws(self, mu: Particles, noise: Noise) -> Tensor:
         return mu.domain.sample(noise.normal_rows(range(self.grid), mu.dim, mu.points, "grid"))
