@@ -25,7 +25,9 @@ class Sum(Coupling):
     """E = sum_k c_k E_k over `couplings`, with `weights` c_k, all 1 unless given; measures meet by name.
 
     A measure's potential is the weighted sum of what each part makes it want small, so a part in which it ascends still
-    pulls it up. `energy` is that of the first part that learns one, unweighted.
+    pulls it up. `energy` is that of the first part that learns one, unweighted: where that part's weight is c, the law of samples
+    that follow it is exp(-c f), so give the metrics that compare the two (kl, nll, score, gap, gibbs-energy, kernel-stein)
+    beta = c.
     """
 
     kind: ClassVar[str] = "sum"

@@ -18,7 +18,8 @@ class Coarse(Noise):
 
     A step of size h with this noise and `parts` steps of size h / parts with `noise` have one Brownian increment. Uniforms and
     indices are those of the first part, and so are the marks of replaced atoms (key "fresh"), since who jumps, where to and
-    with which momentum cannot be summed. A key that itself begins with ("part", i) names a part of a step that was cut
+    with which momentum cannot be summed. Turn k of a "repeat" takes the sum of turn k of each part, so that the two paths agree
+    after all turns but not turn by turn. A key that itself begins with ("part", i) names a part of a step that was cut
     already; its own parts lie within it.
     """
 

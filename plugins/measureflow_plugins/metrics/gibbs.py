@@ -32,7 +32,8 @@ class Rule:
 class Law:
     """A Gibbs law: `atoms` of total mass 1, log Z against tau with its error bar, the effective share of the atoms.
 
-    By quadrature `coarse` is the law on half the nodes, whose distance is the error bar, and `ess` is 1. By sampling the atoms
+    By quadrature `coarse` is the law on half the nodes, whose distance is the error bar, and `ess` is 1; where the energy has
+    kinks (relu) the error can exceed this distance, so it is an estimate and no bound. By sampling the atoms
     are independent, `ess` = (sum w)^2 / (n sum w^2), and error bars are standard errors.
     """
 
