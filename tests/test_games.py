@@ -37,6 +37,7 @@ from measureflow_plugins.features.bilinear import Bilinear
 from measureflow_plugins.features.fourier import Fourier
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.matching import Matching
+from measureflow_plugins.features.periodic import Periodic
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.waves import drawn
 from measureflow_plugins.flows.average import Average, time_average
@@ -463,3 +464,57 @@ def test_a_sum_whose_parts_disagree_is_refused(shell: Shell) -> None:
     assert "coupling.couplings.1 (dual-ebm): puts 'gamma' on" in said.err
     said = shell("check", shell.write({"coupling": {"kind": "sum", "couplings": parts, "weights": [1.0]}}))
     assert "2 couplings need as many finite weights, got [1.0]" in said.err
+
+
+# --- features that do not fit the torus ---
+
+GAUSSIAN = {"kind": "gaussian", "length": 0.5}
+PERIODIC = {"kind": "periodic", "kernel": GAUSSIAN}
+
+
+def kernels(feature: Any, domain: str = "torus") -> dict[str, Any]:
+    """One feature in each place that takes one: a part of a sum, a flow, a flow within a flow, a metric."""
+    given = tables("simultaneous", "matching", ["wasserstein"], domain, 2)
+    density = {"kind": "birth-death", "density": feature}
+    given["measures"]["mu"] = {
+        "init": {"kind": "uniform", "size": 5},
+        "flows": [density, {"kind": "repeat", "times": 2, "flow": density}],
+    }
+    parts = [
+        {"kind": "game", "feature": "bilinear" if domain == "sphere" else "matching"},
+        {"kind": "mmd", "feature": feature, "nu": "mu", "data": "nu"},
+    ]
+    metrics = [{"kind": "mmd", "kernel": feature, "between": ["mu", "nu"]}]
+    return {**given, "coupling": {"kind": "sum", "couplings": parts}, "metrics": metrics}
+
+
+def test_features_without_the_period_of_the_torus_are_refused_by_name(registry: Registry) -> None:
+    with pytest.raises(ConfigError) as refused:
+        from_tables(kernels(GAUSSIAN), registry)
+    paths = [problem.partition(": does not have period 2 pi")[0] for problem in refused.value.problems]
+    assert paths == [
+        "coupling.couplings.1.feature (gaussian)",
+        "measures.mu.flows.0.density (gaussian)",
+        "measures.mu.flows.1.flow.density (gaussian)",
+        "metrics.0.kernel (gaussian)",
+    ]
+    from_tables(kernels(PERIODIC), registry)
+    from_tables(kernels(GAUSSIAN, "sphere"), registry)
+
+
+@pytest.mark.parametrize("feature", ["relu", "relu-affine", "bilinear", "laplace", "von-mises-fisher", "mlp"])
+def test_payoffs_without_a_period_are_refused(registry: Registry, feature: str) -> None:
+    with pytest.raises(ConfigError, match=rf"coupling\.feature \({feature}\): does not have period 2 pi .* fourier or matching"):
+        from_tables(tables("simultaneous", feature, ["wasserstein"]), registry)
+
+
+def test_a_periodic_kernel_is_the_kernel_of_the_chords(registry: Registry) -> None:
+    phi, x, y = Periodic(Gaussian(0.7)), Torus().sample(normals(6, 2)), Torus().sample(normals(5, 2, seed=1))
+    chord = (4 * torch.sin((x[:, None] - y) / 2).square()).sum(2)
+    torch.testing.assert_close(phi.pair(x, y), torch.exp(-chord / (2 * 0.49)))
+    near = x + 1e-4 * normals(6, 2, seed=2)
+    torch.testing.assert_close(phi.pair(x, near).diagonal(), Gaussian(0.7).pair(x, near).diagonal(), rtol=0, atol=1e-15)
+    with pytest.raises(ConfigError, match=r"coupling \(game\): feature periodic: pairs angles, these points live on sphere"):
+        from_tables(tables("simultaneous", PERIODIC, ["wasserstein"], "sphere", 3), registry)
+    with pytest.raises(ValueError, match="'matching' is no kernel of"):
+        Periodic(Matching())

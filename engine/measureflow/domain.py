@@ -1,6 +1,7 @@
 """The geometry that atoms live in."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, final
 
 import attrs
@@ -24,7 +25,8 @@ class Domain(ABC):
       wanted shape; `log_density`, `score`: log tau up to a constant and its tangent gradient; `flat`: True where the
       score vanishes, so that flows can skip it;
     - `distance_to(points)`: how far each point is from the domain, for error messages;
-    - `dimension(d)`: the dimension of the manifold inside R^d.
+    - `dimension(d)`: the dimension of the manifold inside R^d;
+    - `objection(f, d)`, if coordinates jump somewhere in the domain: why a function of coordinates is no function on it.
 
     `measureflow.testing.check` tries all of it on random points.
     """
@@ -87,6 +89,10 @@ class Domain(ABC):
     @abstractmethod
     def dimension(self, d: int) -> int:
         """Dimension of the manifold embedded in R^d."""
+
+    def objection(self, f: Callable[[Float[Tensor, "n d"]], Tensor], d: int) -> str | None:
+        """Why `f`, a function of points in R^d, is no function on the domain; None if nothing speaks against it."""
+        return None
 
 
 @final

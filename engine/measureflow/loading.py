@@ -11,6 +11,7 @@ from measureflow import config
 from measureflow.errors import ConfigError, MeasureflowError, unknown
 from measureflow.experiment import Experiment, typed
 from measureflow.footprint import atoms_of, device_of, spaces
+from measureflow.pairing import misfits
 from measureflow.plugins import Registry
 
 
@@ -53,11 +54,13 @@ def _unavailable(e: Experiment) -> Iterator[str]:
 
 
 def _homeless(e: Experiment) -> Iterator[str]:
-    """Why the coupling cannot say where the measures live, of parts that are sound each by itself."""
+    """Why the measures cannot live where the coupling puts them, of parts that are sound each by itself."""
     try:
-        spaces(e)
+        homes = spaces(e)
     except MeasureflowError as error:
         yield f"coupling ({e.coupling.kind}): {error}"
+        return
+    yield from misfits(e, homes)
 
 
 def _clashes(e: Experiment) -> Iterator[str]:

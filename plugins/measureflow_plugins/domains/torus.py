@@ -1,6 +1,7 @@
 """The flat torus: d circles, a point being d angles."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, final
 
 import attrs
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from measureflow.domain import Domain
 
+POINTS = 8  # at which a function is tried for its period
+TOLERANCE = 1e-6  # of its largest value: rounding, times a frequency of up to 1e8
+
 
 @final
 @attrs.frozen
@@ -17,7 +21,7 @@ class Torus(Domain):
     """(R / 2 pi)^d with the flat metric, tau uniform: a point is d angles in [-pi, pi), one for each circle.
 
     Its own coordinates are ambient, so every vector is tangent, geodesics are straight lines taken modulo 2 pi, and a
-    feature on it must have period 2 pi in each angle ("fourier", "matching").
+    feature on it must have period 2 pi in each angle ("fourier", "matching", "periodic"); others are refused.
     """
 
     kind: ClassVar[str] = "torus"
@@ -59,3 +63,15 @@ class Torus(Domain):
 
     def dimension(self, d: int) -> int:
         return d
+
+    def objection(self, f: Callable[[Float[Tensor, "n d"]], Tensor], d: int) -> str | None:
+        """Tried on a few random points, each of them as many times round each circle as its number says."""
+        normal = torch.randn(POINTS, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        points, turns = self.sample(normal), torch.arange(1, POINTS + 1, dtype=torch.float64)[:, None]
+        here, round_ = f(points), f(points + 2 * math.pi * turns)
+        if torch.allclose(here, round_, rtol=0, atol=TOLERANCE * float(here.abs().max())):
+            return None
+        return (
+            "does not have period 2 pi in every angle, so it is no function on the torus; take fourier or matching, or make a "
+            "radial kernel periodic: {kind = 'periodic', kernel = ...}"
+        )

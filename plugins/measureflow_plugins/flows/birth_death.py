@@ -22,7 +22,8 @@ class BirthDeath(Flow):
 
     L = s V; with `density`, a kernel K such as {kind = "gaussian", length = 0.2}, L = s V + T (log K*|mu| - log dtau), which
     is needed beside Langevin: V alone counts the entropy once too little and leaves a law that is too narrow (Lu, Lu, Nolen
-    2019). c is the mean of L. K smooths: its length must be small against the law and large against the atoms' distance.
+    2019); on the torus K is a "periodic" kernel. c is the mean of L. K smooths: its length must be small against the law and
+    large against the atoms' distance.
 
     Each place gets a whole number of atoms whose mean is M times the mass that the reaction, conserving |mu|, would give it:
     never further from it than 1, with one random shift for all (systematic resampling). Survivors keep their rows, clones with
