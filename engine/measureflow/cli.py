@@ -172,6 +172,8 @@ def _called(arguments: list[str], registry: Registry, traceback: bool) -> None:
         raise
     except Exception as error:
         who = None if traceback else blamed(error, registry)
+        if who is None and not traceback and isinstance(error, OSError) and error.filename is not None:
+            raise MeasureflowError(f"{error.filename}: cannot be reached ({error.strerror})") from None
         if who is None:
             raise
         if speaks():

@@ -46,6 +46,14 @@ def writing(path: Path) -> Iterator[None]:
         raise WriteError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
+def remove(path: Path) -> None:
+    """Removes a file, if it is there; raises WriteError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be removed ({error.strerror or error})") from None
+
+
 def sync(path: Path) -> None:
     """Waits until a file's content is on the disk."""
     with path.open("rb+") as file:
@@ -135,11 +143,16 @@ def _creating(temporary: Path, folder: Path) -> None:
 def _rename(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
-        sync_folder(folder.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # made by another process since
             raise _exists(folder) from None
         raise MeasureflowError(f"{folder}: cannot be created ({error.strerror})") from None
+    try:
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise WriteError(
+            f"{folder}: is there, but may not outlast a power cut ({error.strerror}); `measureflow resume {folder}` goes on in it"
+        ) from None
 
 
 def _exists(folder: Path) -> MeasureflowError:

@@ -10,7 +10,7 @@ from typing import Any, final
 import attrs
 
 from measureflow.errors import DamageError
-from measureflow.files import write
+from measureflow.files import remove, write
 from measureflow.opening import read_bytes
 from measureflow.parts import Entry
 
@@ -99,7 +99,7 @@ def clear(folder: Path, step: int) -> None:
     indexed = {step_of(path) for path in indexes(folder)}
     for left, path in (*_found(folder, TEMPORARY), *_found(folder, PART)):
         if left != step and (left not in indexed or TEMPORARY.fullmatch(path.name)):
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def keep_newest(folder: Path, step: int) -> None:
@@ -116,7 +116,7 @@ def _drop(folder: Path, step: int) -> None:
     for pattern in (INDEX, PART):
         for each, path in _found(folder, pattern):
             if each == step:
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def _found(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:

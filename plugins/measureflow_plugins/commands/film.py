@@ -69,13 +69,14 @@ def _mp4(path: Path, images: Iterator[np.ndarray], fps: int) -> None:
     with replacing(path) as part:
         options = {"fps": fps, "codec": "libx264", "macro_block_size": 2, "output_params": ["-crf", "18", "-f", "mp4"]}
         writer = imageio_ffmpeg.write_frames(str(part), first.shape[1::-1], **options)
-        writer.send(None)
-        sent = 0
-        for image in (first, *images):
-            writer.send(image)
-            sent += 1
-        writer.close()
-        _check(part, sent)
+        whole = (None, first, *images)
+        try:
+            for image in whole:
+                writer.send(image)
+            writer.close()
+        except OSError:  # whose message has ffmpeg's whole command
+            raise OSError("ffmpeg stopped; is the disk full?") from None
+        _check(part, len(whole) - 1)
 
 
 def _check(path: Path, sent: int) -> None:
