@@ -81,8 +81,8 @@ class Noise(ABC):
 class Keyed(Noise):
     """Torch's generator, seeded afresh for every block of rows from a hash of the key.
 
-    Blocks have a fixed number of rows and are always drawn whole, so a slice of the rows gets the same numbers as the
-    whole. Torch's CPU generator keeps 32 bits of its seed, hence seed = (hash + block) mod 2^32.
+    Blocks have a number of rows that depends on the width alone and are always drawn whole, so a slice of the rows gets the
+    same numbers as the whole. Torch's CPU generator keeps 32 bits of its seed, hence seed = (hash + block) mod 2^32.
     """
 
     seed: int
@@ -104,7 +104,7 @@ class Keyed(Noise):
         return self._fill(rows, out, draw, lambda block, g: block.random_(0, high, generator=g))
 
     def _fill(self, rows: range, out: Tensor, draw: str, fill: Callable[[Tensor, torch.Generator], Tensor]) -> Tensor:
-        size = 1024 if out.device.type == "cpu" else 65536
+        size = 1024 if out.device.type == "cpu" else _wide_rows(out[:1].numel())
         digest = hashlib.blake2b(repr((self.seed, self.key, draw)).encode(), digest_size=8).digest()
         base = int.from_bytes(digest, "little")
         generator = torch.Generator(out.device)
@@ -124,3 +124,8 @@ class Keyed(Noise):
     def _reach(rows: int, size: int, device: torch.device) -> int:
         """Rows to draw for the first `rows` of a block: on the CPU torch fills in order, in groups of 16 numbers."""
         return -(-rows // 16) * 16 if device.type == "cpu" else size
+
+
+def _wide_rows(width: int) -> int:
+    """Rows of a block on a GPU, which one launch fills: at most 2^16 rows and about 2^20 numbers."""
+    return min(2**16, max(1, 2**20 // max(1, width)))
