@@ -1,5 +1,6 @@
 """Where the measures of an experiment live, on what device, and the memory that they need."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -50,6 +51,8 @@ def device_of(e: Experiment) -> torch.device:
     """The device the experiment names, "auto" being a GPU where there is one; raises MeasureflowError."""
     if e.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cuda:\d+", e.device) and neighbours() > 1:
+        raise MeasureflowError(f"device: {e.device!r} would put every process of this machine on one GPU; 'cuda' spreads them")
     try:
         device = torch.device(e.device)
         torch.empty(0, device=device)

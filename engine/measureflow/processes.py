@@ -24,7 +24,7 @@ GONE = re.compile(r"/gloo/|nccl|connection|timed out|broken pipe", re.IGNORECASE
 @final
 @attrs.frozen
 class Processes(Team):
-    """The default process group: gloo between CPUs, NCCL between GPUs."""
+    """The default process group: gloo between CPUs, NCCL between GPUs unless processes share one."""
 
     rank: int
     size: int
@@ -53,17 +53,23 @@ def joined() -> Iterator[Team]:
         # torchrun keeps its store over a restart and over runs of one script: the addresses of those before still stand there
         turn = store.add(f"measureflow/{_attempt()}/joined/{rank}", 1)
         store = dist.PrefixStore(f"measureflow/{_attempt()}/{turn}", store)  # type: ignore[attr-defined]
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        dist.init_process_group(backend(), store=store, rank=rank, world_size=size)
     yield Processes(rank, size)
     dist.destroy_process_group()  # after an error the others may be gone: the process ends without a farewell
 
 
+def backend() -> str:
+    """NCCL between GPUs if each process of this machine has one of its own, else gloo, which goes through the host."""
+    if not torch.cuda.is_available():
+        return "gloo"
+    return "cpu:gloo,cuda:nccl" if neighbours() <= torch.cuda.device_count() else "cpu:gloo,cuda:gloo"
+
+
 def settle() -> None:
-    """Gives each process that torchrun started on this machine a GPU of its own, as far as there are any."""
-    here = int(os.environ.get("LOCAL_RANK", "0"))
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and here < torch.cuda.device_count():
-        torch.cuda.set_device(here)
+    """Spreads the processes that torchrun started on this machine over its GPUs in turn."""
+    gpus = torch.cuda.device_count()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
 
 
 def leads() -> bool:
