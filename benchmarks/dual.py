@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from peers.problem import RADIUS, Problem
+from side_by_side import DEVICE
 from torch import Tensor
 
 from measureflow.api import Built, Registry, Simulation, System, advance, build, from_tables
@@ -16,6 +17,7 @@ def tables(n: int, m: int = M, tv: float = 1.0, **other: Any) -> dict[str, Any]:
     """n data points, N = 2n walkers, m neurons in d = 15; `tv` is the neurons' total variation at the start."""
     return {
         "name": "step",
+        "device": str(DEVICE),
         "steps": 1,
         "step": STEP,
         "data": {"kind": "teacher", "neurons": "bimodal", "weights": [-10.0, -10.0], "train": n},

@@ -36,7 +36,7 @@ def split(name: str, seed: int, shares: tuple[float, ...], settings: tuple[str, 
                 row = measured(system, built.view, [probe.metric for probe in experiment.metrics])
                 tried.append({"step": system.step, "neurons": system["gamma"].size, **row})
     best = min(tried, key=lambda row: row["nll.validation"])
-    parts = {part: built.system[part].points.double().numpy() for part in ("data", "validation", "test")}
+    parts = {part: built.system[part].points.double().cpu().numpy() for part in ("data", "validation", "test")}
     mixture = chosen(parts["data"], parts["validation"], seed)
     return {**best, "mixture": mixture.nll(parts["test"]), "components": len(mixture.kappa)}
 

@@ -48,7 +48,7 @@ class Case:
 
 
 def ways(case: Case, registry: Registry, device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str, Work]:
-    """By name: the box's reducers, whole matrices in torch and in JAX, KeOps alone in its two schemes on a GPU."""
+    """By name: the built-in reducers, whole matrices in torch and in JAX, KeOps alone in its two schemes on a GPU."""
     arguments = case.tensors(dtype, device)
     radial = {} if case.feature == "relu" else {"length": case.length}
     kinds = [kind for kind in ("chunked", "compiled", "keops") if kind in registry.kinds("reducer")]
@@ -74,7 +74,7 @@ def compare(benchmark: BenchmarkFixture, case: Case, device: torch.device) -> No
     """Times every way in turn, prints pairs a second, and keeps both beside the engine's own figure."""
     benchmark.extra_info.update(here(device), case=str(case))
     works = ways(case, load_plugins(), device)
-    short = {name: why for name, work in works.items() if (why := _out_of_memory(work))}
+    short = {name: why for name, work in works.items() if (why := _failing(work))}
     seconds = medians({name: work for name, work in works.items() if name not in short}, device, rounds=5, warmup=1)
     rates = {name: case.N * case.m / taken for name, taken in seconds.items()}
     benchmark.extra_info.update(pairs_per_second=rates, absent=short)
@@ -83,12 +83,14 @@ def compare(benchmark: BenchmarkFixture, case: Case, device: torch.device) -> No
     print(f"\nN, m, d = {case}\n{table(('', 'ms', 'pairs/s'), [*rows, *short.items()])}")
 
 
-def _out_of_memory(work: Work) -> str | None:
-    """Runs the work once; says so where it does not fit."""
+def _failing(work: Work) -> str | None:
+    """Runs the work once; why it cannot be timed, if so. Each library raises errors of its own, and names memory in its own way."""
     try:
         work()
-    except RuntimeError as error:  # torch's and JAX's both are
-        if "memory" not in str(error).lower():
-            raise
-        return "out of memory"
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return "out of memory" if "memory" in str(error).lower() else f"{type(error).__name__}: {said[:150]}"
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what one library keeps, another lacks
     return None

@@ -30,6 +30,7 @@ class Exact:
     def __init__(self, built: Built):
         space = Space(Sphere(), 3)
         self.grid = Grid(size=40_000).measure(space, World(space, {}), Setting(Keyed(0), torch.float32, torch.device("cpu")))
+        self.grid = self.grid.to(built.system["nu"].points.device)
         assert built.view.truth is not None
         self.built = built
         taught = built.view.reducer.field(built.view.truth.feature, self.grid.points, built.system["teacher"], Need.VALUE)

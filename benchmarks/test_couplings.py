@@ -11,7 +11,7 @@ import dual
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from report import here
-from side_by_side import CPU, stepping
+from side_by_side import DEVICE, stepping
 
 from measureflow.api import Experiment, MeasureflowError, build, from_tables, load_plugins
 from measureflow_plugins.commands.timing import pairs
@@ -39,7 +39,7 @@ def readable(name: str, tables: dict[str, Any]) -> Experiment:
     path = tables["data"].get("path")
     if path and not Path(path).exists():
         pytest.skip(f"{path}, which {name} reads, is absent")
-    return from_tables(tables, REGISTRY, name)
+    return from_tables({**tables, "device": str(DEVICE)}, REGISTRY, name)
 
 
 @pytest.mark.parametrize("kind", REGISTRY.kinds("coupling"))
@@ -48,7 +48,7 @@ def test_step_of(benchmark: BenchmarkFixture, kind: str, monkeypatch: pytest.Mon
     name, tables = example(kind)
     built = build(readable(name, tables), REGISTRY, name)
     sizes = {name: mu.size for name, mu in built.system.measures.items()}
-    benchmark.extra_info.update(here(CPU), example=name, sizes=sizes)
+    benchmark.extra_info.update(here(DEVICE), example=name, sizes=sizes)
     benchmark.pedantic(stepping(dual.steps(built.simulation, built.system)), rounds=9, warmup_rounds=2)
     try:
         benchmark.extra_info["pairs"] = pairs(built.simulation, built.system)

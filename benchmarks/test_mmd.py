@@ -11,7 +11,7 @@ import pytest
 from peers import mmd
 from pytest_benchmark.fixture import BenchmarkFixture
 from report import against, here
-from side_by_side import CPU, medians, stepping
+from side_by_side import DEVICE, medians, stepping
 
 from measureflow.api import Built, Registry, build, from_tables, load_plugins
 from measureflow_plugins.commands.timing import pairs
@@ -24,6 +24,7 @@ def built(registry: Registry, size: int, **other: Any) -> Built:
     """Two Gaussians as data, walkers from the normal law."""
     tables = {
         "name": "mmd",
+        "device": str(DEVICE),
         "steps": 1,
         "step": STEP,
         "data": {"kind": "mixture", "means": [[1.0] * D, [-1.0] * D], "train": size},
@@ -54,7 +55,7 @@ def test_time(benchmark: BenchmarkFixture) -> None:
     start = built(load_plugins(), N)
     works = {"engine": stepping(dual.steps(start.simulation, start.system))}
     works["dense"] = stepping(mmd.steps(start.system["nu"].points, start.system["data"].points, STEP, LENGTH))
-    benchmark.extra_info.update(here(CPU), N=N, d=D, target=TIME)
+    benchmark.extra_info.update(here(DEVICE), N=N, d=D, target=TIME)
     seconds = medians(works, rounds=5, warmup=1)
     rate = pairs(start.simulation, start.system) / seconds["engine"]
     ratio = seconds["engine"] / seconds["dense"]

@@ -36,7 +36,7 @@ def unseen(seed: int = 0) -> Iterator[Work]:
 def test_choices_at_unseen_points(benchmark: BenchmarkFixture) -> None:
     ratios, facts = [], here(CPU)
     for work in itertools.islice(unseen(), POINTS):
-        plan = planner().plan(work.request(CPU))
+        plan = planner(CPU.type).plan(work.request(CPU))
         seconds = {row.candidate: row.seconds for row, _ in measured(work, CPU, ROUNDS)}
         best = min(seconds, key=lambda name: seconds[name])
         ratios.append(seconds[plan.candidate.name] / seconds[best])
@@ -47,5 +47,5 @@ def test_choices_at_unseen_points(benchmark: BenchmarkFixture) -> None:
         )
     within = sum(ratio <= 1.2 for ratio in ratios)
     benchmark.extra_info.update(points=POINTS, within=within, worst=max(ratios), **facts)
-    benchmark.pedantic(lambda: planner().plan(work.request(CPU)), rounds=5)
-    print(f"{within} of {POINTS} choices within 1.2 of the best, worst {max(ratios):.2f}; table: {planner().where}")
+    benchmark.pedantic(lambda: planner(CPU.type).plan(work.request(CPU)), rounds=5)
+    print(f"{within} of {POINTS} choices within 1.2 of the best, worst {max(ratios):.2f}; table: {planner(CPU.type).where}")

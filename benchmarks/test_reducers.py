@@ -14,7 +14,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from reductions import Case, compare, reduced
 from report import here
-from side_by_side import CPU
+from side_by_side import DEVICE
 
 from measureflow.api import load_plugins
 
@@ -29,7 +29,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_reducer(benchmark: BenchmarkFixture, case: Case) -> None:
-    compare(benchmark, case, CPU)
+    compare(benchmark, case, DEVICE)
 
 
 @pytest.mark.parametrize("feature", ["relu", "gaussian"])
@@ -39,7 +39,7 @@ def test_compilation_by_keops(benchmark: BenchmarkFixture, feature: str, tmp_pat
     fresh = {**os.environ, "KEOPS_CACHE_FOLDER": str(tmp_path)}
     out = subprocess.run([sys.executable, "-c", code], env=fresh, capture_output=True, text=True, check=True).stdout
     first, second = map(float, out.splitlines()[-1].split())
-    benchmark.extra_info.update(here(CPU), first_s=first, second_s=second)
+    benchmark.extra_info.update(here(DEVICE), first_s=first, second_s=second)
     benchmark.pedantic(lambda: None, rounds=1)  # the figures are the subprocess's own
     print(f"\nKeOps, {feature}: first sum {first:.1f} s, second {1e3 * second:.2f} ms")
 
@@ -47,7 +47,7 @@ def test_compilation_by_keops(benchmark: BenchmarkFixture, feature: str, tmp_pat
 def first(feature: str) -> None:
     """Seconds of the first and of the second sum in this process, on stdout."""
     case = Case(1000, 64, 15, feature)  # type: ignore[arg-type]
-    reducer, arguments, taken = load_plugins().get("reducer", "keops")(), case.tensors(torch.float32, CPU), []
+    reducer, arguments, taken = load_plugins().get("reducer", "keops")(), case.tensors(torch.float32, DEVICE), []
     for _ in range(2):
         began = time.perf_counter()
         reduced(reducer, case, *arguments)

@@ -15,7 +15,7 @@ import memory
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from report import here, table
-from side_by_side import CPU
+from side_by_side import DEVICE
 
 from measureflow.api import Built, Registry, advance, build, from_tables
 from measureflow.checkpoint import save_checkpoint
@@ -29,7 +29,7 @@ SIZES = [size for size in (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_00
 @pytest.mark.parametrize("in_place", [False, True], ids=["copied", "in-place"])
 def test_growth_with_the_walkers(benchmark: BenchmarkFixture, in_place: bool) -> None:
     """Each size in a process of its own: the median of its steps, and the memory that building and stepping add."""
-    benchmark.extra_info.update(here(CPU), m=dual.M, d=dual.D, in_place=in_place)
+    benchmark.extra_info.update(here(DEVICE), m=dual.M, d=dual.D, in_place=in_place)
 
     def measure() -> list[Any]:
         return [memory.alone("test_scaling", "timed_steps", size, in_place) for size in SIZES]
@@ -49,7 +49,7 @@ def test_growth_with_the_walkers(benchmark: BenchmarkFixture, in_place: bool) ->
 @pytest.mark.skipif(LARGEST < 10_000_000, reason="minutes: MEASUREFLOW_LARGEST=1e7 runs it")
 def test_ten_million_walkers_and_a_thousand_neurons(benchmark: BenchmarkFixture) -> None:
     """One step and a checkpoint of N = 1e7, m = 1024, d = 15, in place."""
-    benchmark.extra_info.update(here(CPU), N=10_000_000, m=1024, d=dual.D)
+    benchmark.extra_info.update(here(DEVICE), N=10_000_000, m=1024, d=dual.D)
     (seconds, state), added = benchmark.pedantic(lambda: memory.alone("test_scaling", "one_large_step", 10_000_000, 1024), rounds=1)
     benchmark.extra_info.update(seconds=seconds, state_mib=state, added_mib=added, ratio=added / state)
     print(f"\none step {seconds:.1f} s, state {state:.0f} MiB, added {added:.0f} MiB: {added / state:.2f} of it")

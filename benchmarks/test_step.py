@@ -13,7 +13,7 @@ import peers
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from report import against, here
-from side_by_side import CPU, Work, medians, stepping
+from side_by_side import DEVICE, Work, medians, stepping
 
 from measureflow.api import Built, Registry, load_plugins, run
 from measureflow_plugins.commands.timing import pairs, through
@@ -28,8 +28,8 @@ def test_step(benchmark: BenchmarkFixture, n: int) -> None:
     registry = load_plugins()
     built = dual.built(registry, n)
     ours, others, absent = engines(built, registry), *peers_of(built)
-    benchmark.extra_info.update(here(CPU), n=n, N=2 * n, m=dual.M, d=dual.D)
-    seconds, rates = medians({**ours, **others}), bound.machine(CPU)
+    benchmark.extra_info.update(here(DEVICE), n=n, N=2 * n, m=dual.M, d=dual.D)
+    seconds, rates = medians({**ours, **others}), bound.machine(DEVICE)
     benchmark.extra_info.update(figures(seconds, pairs(built.simulation, built.system)), absent=absent)
     least = bound.of_step(dual.problem(built.system), rates)
     benchmark.extra_info.update(bound_ms=1e3 * least, ratio_to_bound=seconds[ENGINE] / least, gflops=rates.flops / 1e9)
@@ -38,7 +38,7 @@ def test_step(benchmark: BenchmarkFixture, n: int) -> None:
 
 
 def engines(built: Built, registry: Registry) -> dict[str, Work]:
-    """The engine with reducer "auto", and with each reducer of the box that runs this on a CPU."""
+    """The engine with reducer "auto", and with each reducer that runs this on this device."""
     kinds = [kind for kind in ("chunked", "compiled") if kind in registry.kinds("reducer")]
     named = {f"engine, {kind}": through(registry.get("reducer", kind)(), built.simulation) for kind in kinds}
     simulations = {ENGINE: built.simulation, **named}
@@ -71,7 +71,7 @@ def test_overhead(benchmark: BenchmarkFixture) -> None:
     built = dual.built(load_plugins(), 128)
     works = {ENGINE: stepping(dual.steps(built.simulation, built.system))}
     works["bare"] = stepping(bare.steps(dual.problem(built.system)))
-    benchmark.extra_info.update(here(CPU), N=256)
+    benchmark.extra_info.update(here(DEVICE), N=256)
     seconds = medians(works, rounds=300, warmup=30)
     added = 1e3 * (seconds[ENGINE] - seconds["bare"])
     benchmark.extra_info.update(ms={name: 1e3 * taken for name, taken in seconds.items()}, added_ms=added)
@@ -82,7 +82,7 @@ def test_overhead(benchmark: BenchmarkFixture) -> None:
 def test_memory_of_a_run(benchmark: BenchmarkFixture) -> None:
     """Peak resident memory that building and 5 steps add, beside the state (nu, data, gamma), in a process of its own."""
     state, added = benchmark.pedantic(memory.alone, args=("test_step", "five_steps", 100_000), rounds=1)
-    benchmark.extra_info.update(here(CPU), added_mib=added, state_mib=state, allowed_mib=2 * state + 100)
+    benchmark.extra_info.update(here(DEVICE), added_mib=added, state_mib=state, allowed_mib=2 * state + 100)
     print(f"\nadded {added:.0f} MiB, state {state:.0f} MiB, twice the state plus 100 MiB is {2 * state + 100:.0f} MiB")
 
 
