@@ -1,5 +1,6 @@
 """The bilinear form."""
 
+import functools
 from typing import ClassVar, final
 
 import attrs
@@ -36,7 +37,13 @@ class Times(Lift):
         return self.forward(vectors)
 
     def _like(self, points: Tensor) -> Tensor:
-        return torch.tensor(self.matrix, dtype=points.dtype, device=points.device)
+        return _tensor(self.matrix, points.dtype, points.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _tensor(matrix: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix, copied to a device once: a copy at every use would make the host wait for a GPU."""
+    return torch.tensor(matrix, dtype=dtype, device=device)
 
 
 @final

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
@@ -62,8 +62,14 @@ class Waves(Lift):
         return -1.0 if self.payoff else 1.0
 
     def _angles(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        a, b, m = (part.to(points) for part in drawn(self.waves, self.highest, self.seed, self.payoff, points.shape[1]))
+        a, b, m = _on(points.dtype, points.device, self.waves, self.highest, self.seed, self.payoff, points.shape[1])
         return a, points @ m.T + b, m
+
+
+@functools.lru_cache(maxsize=64)
+def _on(dtype: torch.dtype, device: torch.device, *settings: Any) -> tuple[Tensor, ...]:
+    """The waves on a device, copied once: a copy at every use would make the host wait for a GPU."""
+    return tuple(part.to(device, dtype) for part in drawn(*settings))
 
 
 @functools.lru_cache(maxsize=64)

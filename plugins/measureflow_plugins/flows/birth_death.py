@@ -61,7 +61,7 @@ def parents(share: Float[Tensor, " M"], shift: Float[Tensor, " 1"]) -> Int[Tenso
     M = share.shape[0]
     total = share.double().cumsum(0)  # in float32 the rounding of a long sum would be as large as a share
     reached = (total * (M / total[-1]) + shift).floor().long()
-    reached[-1] = M
+    reached[-1:].fill_(M)  # assigning a number would copy it from the host, which waits for a GPU
     count = reached.diff(prepend=reached.new_zeros(1))
     extra = (count - 1).clamp(min=0).cumsum(0)
     turn = (count == 0).cumsum(0) - 1  # the how manieth of the killed a row is
