@@ -9,6 +9,7 @@ import torch
 
 from measureflow import notebook
 from measureflow.domain import Space
+from measureflow.environment import exact
 from measureflow.errors import ConfigError, MeasureflowError
 from measureflow.experiment import Experiment
 from measureflow.flow import marked
@@ -97,12 +98,15 @@ def reducer_of(e: Experiment, registry: Registry, pick: Pick | None = None) -> R
 
 
 def _drawn(e: Experiment, noise: Noise, device: torch.device) -> tuple[World, dict[str, Particles]]:
-    """The world and the moving measures as they start."""
+    """The world and the moving measures as they start: drawn on the CPU, then moved, so that every device starts alike."""
     fits(e, device)
-    dtype, homes = getattr(torch, e.dtype), spaces(e)
-    world = e.data.world(Setting(noise.at("data"), dtype, device))
-    settings = {name: Setting(noise.at("init", name), dtype, device) for name in e.measures}
-    return world, {name: _start(name, e, homes[name], world, setting) for name, setting in settings.items()}
+    exact(device)
+    dtype, homes, cpu = getattr(torch, e.dtype), spaces(e), torch.device("cpu")
+    world = e.data.world(Setting(noise.at("data"), dtype, cpu))
+    settings = {name: Setting(noise.at("init", name), dtype, cpu) for name in e.measures}
+    moving = {name: _start(name, e, homes[name], world, setting).to(device) for name, setting in settings.items()}
+    still = {name: mu.to(device) for name, mu in world.measures.items()}
+    return attrs.evolve(world, measures=still), moving
 
 
 def _start(name: str, e: Experiment, space: Space, world: World, setting: Setting) -> Particles:

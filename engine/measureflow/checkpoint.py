@@ -117,9 +117,9 @@ def _restored(path: Path, name: str, like: Particles, parts: Sequence[tuple[Rows
         if len(fit) < len(blocks):
             kind = f"d = {like.dim}, {like.points.dtype}"
             raise MeasureflowError(f"{path}: {name}.{key} is missing or does not fit this run ({kind})")
-        return joined(fit, sizes, v.shape[1:]).to(like.points.device)
+        return joined(fit, sizes, v.shape[1:])
 
-    return Particles.of({key: whole(key, v) for key, v in like.tensors.items()}, like.domain)
+    return Particles.of({key: whole(key, v) for key, v in like.tensors.items()}, like.domain).to(like.points.device)
 
 
 def _sizes(path: Path, name: str, rows: Sequence[Sequence[int]]) -> list[int]:

@@ -1,5 +1,6 @@
 """What a run was made with, for whoever wants to run it again."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -20,10 +21,28 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        **(_cuda() if device.type == "cuda" else {}),
         "threads": torch.get_num_threads(),
         "git": _git(),
         "argv": sys.argv,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def exact(device: torch.device) -> None:
+    """Turns off TF32, which keeps 10 bits of a float32 in the products of a GPU; containers and other libraries turn it on."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def _cuda() -> dict[str, Any]:
+    """What a GPU's numbers and speed depend on besides the card."""
+    driver = Path("/proc/driver/nvidia/version")
+    return {
+        "cuda": torch.version.cuda,
+        "driver": driver.read_text(encoding="utf-8").splitlines()[0] if driver.exists() else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "environment": {name: value for name, value in os.environ.items() if "TF32" in name},
     }
 
 

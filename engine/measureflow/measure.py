@@ -133,6 +133,12 @@ class Particles(Measure):
         marks = {f"marks.{name}": mark for name, mark in self.marks.items()}
         return {**marks, "sign": self.sign, "log_mass": self.log_mass, "points": self.points}
 
+    def to(self, device: torch.device) -> "Particles":
+        """The same measure on another device; masses that are all equal stay stored once."""
+        return Particles.of(
+            {key: _moved(tensor, device) for key, tensor in self.tensors.items()}, self.domain, self.offset, self.whole
+        )
+
     def shares(self, other: "Particles") -> bool:
         """Whether the two keep their points in the same memory."""
         return self.points.untyped_storage().data_ptr() == other.points.untyped_storage().data_ptr()
@@ -165,6 +171,12 @@ class Particles(Measure):
 
     def _repr_html_(self) -> str:
         return notebook.table("Particles", [self.summary()])
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy of an expanded tensor would be dense: its one row is copied, and expanded there."""
+    once = tensor.ndim > 0 and tensor.shape[0] > 0 and tensor.stride(0) == 0
+    return tensor[:1].to(device).expand(tensor.shape) if once else tensor.to(device)
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(Particles))
