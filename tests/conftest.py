@@ -15,6 +15,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--gpu", action="store_true", help="Let the tests of test_gpu.py, and no others, see a GPU.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the suite tests the CPU: on a machine with a GPU `auto` would take that
+
+
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     return load()

@@ -174,7 +174,7 @@ def test_tune_makes_a_table_that_the_planner_then_uses(shell: Shell, monkeypatch
         assert said.code == 0, said
         own = planning.tuned_path()
         assert str(own) in said.out
-        assert planning.planner().where == "this machine's table"
+        assert planning.planner("cpu").where == "this machine's table"
         assert len(read(own).rows) > 4
     finally:
         planning.planner.cache_clear()

@@ -13,6 +13,7 @@ from measureflow.measure import Field, Need
 from measureflow.reduce import Local
 from measureflow.tiles import Factor, add, cut, gather, gather_about, product, products, spans
 
+TILE = {"cpu": 2**20, "cuda": 2**25}  # numbers: what a CPU's cache holds; on a GPU, what hides the cost of a launch
 ACTIVATIONS = 64  # numbers that a torch function is expected to keep for each pair of points, for its backward pass
 
 
@@ -21,25 +22,29 @@ ACTIVATIONS = 64  # numbers that a torch function is expected to keep for each p
 class Chunked(Local):
     """Matrix products on tiles: in float64 on the CPU, the truth that every other reducer is held against.
 
-    The longer axis is cut into blocks, the shorter too where both are long, so that a tile has about `tile` numbers and
-    neither an n x m nor an m x n matrix ever exists; the product's buffer is reused from tile to tile.
+    The longer axis is cut into blocks, the shorter too if both are long, so that a tile has about `tile` numbers (by default
+    2^20 on a CPU, 2^25 on a GPU) and neither an n x m nor an m x n matrix ever exists; the product's buffer is reused from
+    tile to tile.
     """
 
     kind: ClassVar[str] = "chunked"
-    tile: int = attrs.field(default=2**20, validator=attrs.validators.ge(1))
+    tile: int | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.ge(1)))
+
+    def _tile(self, X: Tensor) -> int:
+        return self.tile or TILE.get(X.device.type, TILE["cpu"])
 
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
         out = _empty(X, Y, need)
         if phi.form == "autograd":
             masses = Y.new_ones(Y.shape[0]) if a is None else a
-            for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
+            for rows, columns in spans(X.shape[0], Y.shape[0], self._tile(X) // ACTIVATIONS):
                 value_of = functools.partial(_weighted, phi, cut(Y, columns), cut(masses, columns))
                 _automatic(value_of, cut(X, rows), _rows(out, rows), float(columns.start > 0))
             return out
         tile_sum = _dot if phi.form == "dot" else _radial
         factor = Factor.of(Y, a, X.shape[0], phi.form == "radial") if Need.GRAD in need else None
         left, right = _arguments(phi, X, Y)
-        for rows, columns, P in products(left, right, self.tile):
+        for rows, columns, P in products(left, right, self._tile(X)):
             weights = None if a is None else cut(a, columns)
             tile_sum(phi, P, cut(X, rows), factor and factor.cut(columns), weights, _rows(out, rows), float(columns.start > 0))
         return out
@@ -47,7 +52,7 @@ class Chunked(Local):
     def directed_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor, need: Need) -> Field:
         out = _empty(X, Y, need)
         if phi.form == "autograd":
-            for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
+            for rows, columns in spans(X.shape[0], Y.shape[0], self._tile(X) // ACTIVATIONS):
                 value_of = functools.partial(_along, phi, cut(Y, columns), cut(V, columns))
                 _automatic(value_of, cut(X, rows), _rows(out, rows), float(columns.start > 0))
             return out
@@ -56,7 +61,7 @@ class Chunked(Local):
         graded = Need.GRAD in need
         on_y, on_v = (Factor.of(Y, None, n, phi.form == "radial"), Factor.of(V, None, n, False)) if graded else (None, None)
         along = None if phi.form == "dot" else (Y * V).sum(1)
-        for rows, columns, P in products(left, right, self.tile):
+        for rows, columns, P in products(left, right, self._tile(X)):
             W = product(cut(X, rows), cut(V, columns))
             if along is not None:
                 W -= cut(along, columns)
@@ -67,10 +72,10 @@ class Chunked(Local):
     def vector_sums(self, phi: Feature, X: Tensor, Y: Tensor, V: Tensor) -> Tensor:
         out, factor = X.new_zeros(X.shape[0], V.shape[1]), Factor.of(V, None, X.shape[0], False)
         if phi.form == "autograd":
-            for rows, columns in spans(X.shape[0], Y.shape[0], self.tile // ACTIVATIONS):
+            for rows, columns in spans(X.shape[0], Y.shape[0], self._tile(X) // ACTIVATIONS):
                 out[rows].addmm_(phi.pair(cut(X, rows), cut(Y, columns)), cut(V, columns))
             return out
-        for rows, columns, P in products(*_arguments(phi, X, Y), self.tile):
+        for rows, columns, P in products(*_arguments(phi, X, Y), self._tile(X)):
             argument = P if phi.form == "dot" else P.clamp_(min=0)
             gather(out[rows], phi.profile(argument, 0), factor.cut(columns), 1.0)
         return out

@@ -5,12 +5,15 @@ import functools
 import io
 import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
 import attrs
+import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -92,11 +95,35 @@ def _backend(X: Tensor, scheme: Scheme) -> str:
     return f"GPU_{scheme}"
 
 
+LOCK = Path(tempfile.gettempdir()) / f"measureflow-keops-{os.getuid()}.lock"
+
+
+@functools.cache
+def trouble(device: str) -> str | None:
+    """Why KeOps cannot sum on "cpu" or "cuda" here; None if it can.
+
+    Tried in a process of its own: with a CUDA toolkit that does not fit the driver, KeOps can end its process.
+    """
+    code = f"from measureflow.keops import attempt; attempt({device!r})"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return None
+    said = done.stderr.strip().splitlines()
+    return said[-1] if said and done.returncode > 0 else f"its process ended with code {done.returncode}"
+
+
+def attempt(device: str) -> None:
+    """One small sum, as `trouble` tries it."""
+    Vi, Vj = _symbols()
+    X = torch.arange(24.0, device=device).reshape(8, 3)
+    _once(Vi(X).sqdist(Vj(X)), _backend(X, "auto"), True)
+
+
 @functools.cache
 def _symbols() -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Any]]:
     os.environ.setdefault("PYKEOPS_VERBOSE", "0")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with FileLock(LOCK), contextlib.redirect_stdout(io.StringIO()):  # its first import compiles
             from pykeops.torch import Vi, Vj
     except Exception as error:
         raise MeasureflowError(f"KeOps could not be imported ({error}); {_ADVICE}") from error
@@ -111,15 +138,21 @@ def _compiled(formula: Any, X: Tensor, scheme: Scheme) -> Tensor:
     backend = _backend(X, scheme)
     key = (re.sub(r"Var\(\d+,", "Var(", formula.formula), X.dtype, backend)  # without the numbers of this call's tensors
     first = key not in _used()
-    lock = FileLock(Path(tempfile.gettempdir()) / f"measureflow-keops-{os.getuid()}.lock") if first else contextlib.nullcontext()
+    if first and X.device.type == "cuda" and (why := trouble("cuda")):
+        raise MeasureflowError(f"KeOps cannot run on this GPU ({why}); {_ADVICE}")
+    sums = _once(formula, backend, first)
+    _used().add(key)
+    return sums if sums.shape[0] == X.shape[0] else sums.repeat(X.shape[0], 1)  # a formula without x_i is summed once for all
+
+
+def _once(formula: Any, backend: str, first: bool) -> Tensor:
     try:
-        with lock, contextlib.redirect_stdout(io.StringIO()):
+        with FileLock(LOCK) if first else contextlib.nullcontext(), contextlib.redirect_stdout(io.StringIO()):
             sums: Tensor = formula.sum(1, backend=backend)
     except (Exception, SystemExit) as error:
         last = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise MeasureflowError(f"KeOps could not compile or run its kernel ({last}); {_ADVICE}") from error
-    _used().add(key)
-    return sums if sums.shape[0] == X.shape[0] else sums.repeat(X.shape[0], 1)  # a formula without x_i is summed once for all
+    return sums
 
 
 @functools.cache

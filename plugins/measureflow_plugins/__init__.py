@@ -33,7 +33,7 @@ def components() -> Iterable[type]:
 @hookimpl(trylast=True)
 def pick_reducer(request: Request) -> Local | None:
     """What the measured costs say is fastest."""
-    return planner().plan(request).reducer
+    return planner(request.device.type).plan(request).reducer
 
 
 @hookimpl

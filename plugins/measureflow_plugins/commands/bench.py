@@ -23,6 +23,7 @@ from measureflow_plugins.commands.timing import exponent, pairs, resized, throug
 from measureflow_plugins.planning.clock import alternating, timed
 
 Row = dict[str, float | int | str]
+Firsts = dict[str, tuple[Simulation, float]]  # by kind of reducer: what takes steps, and seconds of its first
 FIGURES = ("reducer", "ms", "fastest_ms", "first_ms", "pairs", "pairs_per_second", "ratio")
 
 
@@ -52,7 +53,13 @@ def bench(
     rows: list[Row] = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for chosen in bar.track(grid, description=experiment.name):
-            rows += _measured(simulations, built.system, chosen, rounds)
+            system = resized(built.system, chosen)
+            there, failed = _working(simulations, system)
+            for kind, why in failed.items():
+                click.echo(f"{kind}: {why}", err=True)
+            if not there:
+                raise MeasureflowError(f"bench: none of {reducers} can take this step; see the reasons above")
+            rows += _measured(there, system, chosen, rounds)
     first = next(name for name in rows[0] if name not in FIGURES)
     Console().print(_table(rows, first))
     if into:
@@ -84,17 +91,29 @@ def _count(name: str, text: str) -> int:
     return int(value)
 
 
-def _measured(simulations: Mapping[str, Simulation], start: System, sizes: Mapping[str, int], rounds: int) -> list[Row]:
-    """A row for each reducer; its first step, which may compile, counts for `first_ms` alone."""
-    system, one = resized(start, sizes), next(iter(simulations.values()))
-    atoms = {name: system[name].size for name in (*sizes, *one.game.players)}
-    works = [functools.partial(advance, simulation, system) for simulation in simulations.values()]
+def _working(simulations: Mapping[str, Simulation], system: System) -> tuple[Firsts, dict[str, str]]:
+    """Each simulation that can take a step, with the seconds of its first, which may compile; and why the others cannot."""
     device = next(iter(system.measures.values())).points.device
-    firsts = [timed(work, device) for work in works]
-    times = alternating(works, rounds, device)
+    there: Firsts = {}
+    failed: dict[str, str] = {}
+    for kind, simulation in simulations.items():
+        try:
+            there[kind] = simulation, timed(functools.partial(advance, simulation, system), device)
+        except MeasureflowError as error:
+            failed[kind] = str(error)
+    return there, failed
+
+
+def _measured(there: Firsts, system: System, sizes: Mapping[str, int], rounds: int) -> list[Row]:
+    """A row for each reducer; its first step, which may compile, counts for `first_ms` alone."""
+    simulations, firsts = [simulation for simulation, _ in there.values()], [first for _, first in there.values()]
+    one = simulations[0]
+    atoms = {name: system[name].size for name in (*sizes, *one.game.players)}
+    works = [functools.partial(advance, simulation, system) for simulation in simulations]
+    times = alternating(works, rounds, next(iter(system.measures.values())).points.device)
     medians, count = [statistics.median(taken) for taken in times], pairs(one, system)
     rows: list[Row] = []
-    for kind, first, taken, median in zip(simulations, firsts, times, medians, strict=True):
+    for kind, first, taken, median in zip(there, firsts, times, medians, strict=True):
         ms = {"ms": 1e3 * median, "fastest_ms": 1e3 * min(taken), "first_ms": 1e3 * first}
         share = {"pairs": count, "pairs_per_second": count / median, "ratio": median / min(medians)}
         rows.append({**atoms, "reducer": kind, **ms, **share})

@@ -62,7 +62,7 @@ def _picked(registry: Registry) -> Callable[[Feature, Request], Choice]:
     """The choices of reducer = "auto"."""
 
     def choose(phi: Feature, asked: Request) -> Choice:
-        picked, plan = registry.pick_reducer(asked), planner().plan(asked)
+        picked, plan = registry.pick_reducer(asked), planner(asked.device.type).plan(asked)
         if picked != plan.reducer:
             return Choice(picked, picked.kind, "a plugin's pick_reducer says so")
         return Choice(picked, plan.candidate.name, plan.why, plan.candidate, plan.seconds)
@@ -78,7 +78,8 @@ def _named(reducer: Local) -> Callable[[Feature, Request], Choice]:
         if why:
             return Choice(reducer, "chunked", f"{said} is {reducer.kind}, which leaves these sums to it: {why}")
         known = next((c for c in candidates(asked) if c.reducer == reducer), None)
-        return Choice(reducer, reducer.kind, said, known, planner().costs.predict(asked, known.name) if known else None)
+        costs = planner(asked.device.type).costs
+        return Choice(reducer, reducer.kind, said, known, costs.predict(asked, known.name) if known else None)
 
     return choose
 
@@ -134,5 +135,6 @@ def _total(told: Told) -> str:
         return "this step asks for no sums"
     seconds = [told.count[asked] * choice.seconds for asked, choice in told.choices.items() if choice.seconds is not None]
     least = "" if len(seconds) == len(told.choices) else "at least "
+    where = planner(next(iter(told.choices)).device.type).where
     total = f"{least}{1e3 * sum(seconds):.2f} ms predicted" if seconds else "no time predicted"
-    return f"sums of one step: {total}; costs are from {planner().where}; measureflow tune measures this machine"
+    return f"sums of one step: {total}; costs are from {where}; measureflow tune measures this machine"

@@ -11,7 +11,8 @@ from rich.progress import Progress
 from measureflow.cli import FOLDER
 from measureflow.environment import environment
 from measureflow.files import make
-from measureflow_plugins.planning.costs import Costs, Row, save
+from measureflow_plugins.planning.candidates import failing
+from measureflow_plugins.planning.costs import Costs, Row, read, save
 from measureflow_plugins.planning.measuring import measured, works
 from measureflow_plugins.planning.planner import planner, tuned_path
 
@@ -30,6 +31,8 @@ def tune(device: str, out: Path | None, every: int) -> None:
     there = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     rows: list[Row] = []
     firsts: dict[str, list[float]] = {}
+    for name, why in failing(there).items():
+        click.echo(f"{name} is left out: {why}", err=True)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for work in bar.track(works()[::every], description=f"tuning on {there}"):
             for row, first in measured(work, there):
@@ -39,7 +42,8 @@ def tune(device: str, out: Path | None, every: int) -> None:
     make(path.parent)
     compiling = {name: _compiling(taken) for name, taken in firsts.items() if name in COMPILED}
     facts = {name: fact for name, fact in environment(there).items() if name != "argv"}
-    save(Costs(tuple(rows), facts, compiling), path)
+    costs = Costs(tuple(rows), facts, compiling)
+    save(costs.over(read(path)) if path.exists() else costs, path)
     planner.cache_clear()
     click.echo(f"{len(rows)} measurements of {len({row.candidate for row in rows})} ways to sum are in {path}")
 

@@ -7,14 +7,14 @@ import attrs
 import torch
 
 from measureflow.chunked import Chunked
-from measureflow.keops import FEW_OUTPUTS, KeOps, Scheme
+from measureflow.keops import FEW_OUTPUTS, KeOps, Scheme, trouble
 from measureflow.measure import Need
 from measureflow.reduce import Local, Request
 from measureflow_plugins.reducers.compiled import Compiled, unfit
 from measureflow_plugins.reducers.threads import openmp
 
 TILES = {"cpu": (2**18, 2**20, 2**21), "cuda": (2**22, 2**25, 2**27)}
-NARROW = 100  # dimensions up to which KeOps is good at kernels
+NARROW = 48  # dimensions up to which KeOps' kernels keep their sums in registers (compiled for sm_90: from 64 on they spill)
 
 
 @final
@@ -39,19 +39,26 @@ class Candidate:
 
 
 def candidates(request: Request) -> list[Candidate]:
-    """Those that can do these sums here, the one to take where nothing is known first."""
+    """Those that can do these sums, the one to take if nothing is known first: matrix products, which run everywhere."""
     device = request.device.type
     tiles = TILES.get(device, TILES["cpu"])
-    chunked = [Candidate(f"chunked, tiles of 2^{tile.bit_length() - 1}", Chunked(tile), tile) for tile in tiles]
-    fused = _fused(request, device)
-    usual = fused[0] if device == "cuda" and fused and request.form == "radial" and request.width <= NARROW else chunked[-2]
-    there = [*chunked, *fused]
-    return [usual, *(candidate for candidate in there if candidate is not usual)]
+    usual = tiles[-2]  # what Chunked takes by itself
+    reducers = [Chunked(None if tile == usual else tile) for tile in tiles]
+    chunked = [Candidate(f"chunked, tiles of 2^{t.bit_length() - 1}", c, t) for t, c in zip(tiles, reducers, strict=True)]
+    return [chunked[-2], *chunked[:-2], chunked[-1], *_fused(request, device)]
+
+
+def failing(device: torch.device) -> dict[str, str]:
+    """The kinds of reducer that cannot be tried on this device, and why."""
+    why = trouble("cuda") if device.type == "cuda" else None
+    return {KeOps.kind: why} if why else {}
 
 
 def _fused(request: Request, device: str) -> list[Candidate]:
     """Those that form no matrix; of KeOps' two schemes the one for this many outputs first."""
-    if device == "cuda" and request.form != "autograd":
+    if device == "cuda":
+        if request.form == "autograd" or request.width > NARROW:
+            return []
         schemes: tuple[Scheme, ...] = ("2D", "1D") if request.n_out < FEW_OUTPUTS else ("1D", "2D")
         return [Candidate(f"keops {scheme}", KeOps(scheme)) for scheme in schemes]
     return [Candidate("compiled", Compiled())] if compilable(request) and not uncompiled() else []

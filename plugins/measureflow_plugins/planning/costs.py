@@ -59,6 +59,15 @@ class Costs:
             return None
         return float(_terms(request.n_out, request.n_in, request.width) @ coefficients)
 
+    def measured_on(self, device: str) -> bool:
+        """Whether any row is of "cpu" or "cuda"."""
+        return any(row.device == device for row in self.rows)
+
+    def over(self, older: "Costs") -> "Costs":
+        """These costs, and the older ones of the devices that these say nothing of."""
+        kept = tuple(row for row in older.rows if not self.measured_on(row.device))
+        return Costs(kept + self.rows, self.facts, {**older.first, **self.first})
+
     @functools.cached_property
     def _fits(self) -> Mapping[Key, np.ndarray]:
         groups: dict[Key, list[Row]] = {}

@@ -14,7 +14,7 @@ from measureflow.reduce import Local, Op, Request, request
 from measureflow_plugins.features.arc_cosine import ArcCosine
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.planning.candidates import candidates
+from measureflow_plugins.planning.candidates import candidates, failing
 from measureflow_plugins.planning.clock import alternating
 from measureflow_plugins.planning.costs import Row
 
@@ -83,10 +83,10 @@ class Call:
 
 
 def measured(work: Work, device: torch.device, rounds: int = ROUNDS) -> Iterator[tuple[Row, float]]:
-    """A row for each candidate, its least disturbed of some runs in turn with the others, and how long its first use took."""
+    """A row for each candidate that can be tried, its least disturbed of some runs in turn, and how long its first use took."""
     asked = work.request(device)
     X, Y, V = (_points(rows, work, device, seed) for seed, rows in enumerate((asked.n_out, asked.n_in, asked.n_in)))
-    there = candidates(asked)
+    there = [c for c in candidates(asked) if c.reducer.kind not in failing(device)]
     calls = [Call(c.reducer, work, X, Y, V) for c in there]
     firsts = [taken for (taken,) in alternating(calls, 1, device)]
     times = alternating(calls, rounds, device)

@@ -70,11 +70,11 @@ def _lacking(request: Request) -> str:
 
 
 @functools.cache
-def planner() -> Planner:
-    """The planner of this process: from this machine's own table if `measureflow tune` made one, else the shipped table."""
-    own = tuned_path()
-    if own.exists():
-        return Planner(read(own), "this machine's table")
+def planner(device: str) -> Planner:
+    """The planner for "cpu" or "cuda": from this machine's own table if `measureflow tune` measured there, else the shipped one."""
+    path = tuned_path()
+    if path.exists() and (own := read(path)).measured_on(device):
+        return Planner(own, "this machine's table")
     return Planner(shipped(), "the shipped table")
 
 
