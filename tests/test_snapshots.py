@@ -14,7 +14,7 @@ from small import TABLES, Shell
 from measureflow.api import Keyed, MeasureflowError, Registry, System, build, from_tables
 from measureflow.measure import Particles
 from measureflow_plugins.domains.euclidean import Euclidean
-from measureflow_plugins.observers.snapshots import Snapshots
+from measureflow_plugins.observers.snapshots import Snapshots, shares
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.clocks import PAIRS, cheap_clocks, own_times, pairs_per_step
 from measureflow_plugins.reading.densities import mesh_of, student, teacher
@@ -35,13 +35,19 @@ def recorded(shell: Shell, *settings: str, out: str = "run") -> Path:
 
 
 def test_steps_are_spread_in_the_logarithm_and_bounded() -> None:
-    steps = sorted(Snapshots(count=40).steps(10_000))
+    steps = sorted(Snapshots(count=40, spacing="log").steps(10_000))
     assert steps[0] == 0
     assert steps[-1] == 10_000
     assert len(steps) <= 40
     late = np.array(steps[steps.index(max(s for s in steps if s < 100)) :], dtype=float)
     ratio = 10_000 ** (1 / 38)  # 39 steps from 1 to the last, each rounded by at most a half
     assert np.abs(late[1:] / late[:-1] - ratio).max() < ratio / late[0]
+
+
+def test_by_default_early_steps_are_close_and_half_of_all_lie_beyond_a_quarter() -> None:
+    steps = sorted(Snapshots(count=41).steps(1600))
+    assert steps == [k * k for k in range(41)]
+    assert len(Snapshots(count=41).steps(20)) == 21
 
 
 def test_linear_steps_and_steps_by_name() -> None:
@@ -67,9 +73,25 @@ def test_the_sample_is_bounded_and_true(shell: Shell) -> None:
 
 
 def test_a_budget_keeps_fewer_atoms(shell: Shell) -> None:
-    # nu, gamma: 5 float32 at 4 steps each; data, test, teacher: 5 float32 once
-    folder = recorded(shell, f"observers.1.megabytes={7 * (2 * 4 + 3) * 20e-6}")
-    assert load_file(folder / "snapshots" / "step-000000003.safetensors")["nu.points"].shape == (7, 3)
+    # Atoms of 5 float32: 20 of nu and 8 of gamma at 4 steps each, 20 of the data and of the test data and one teacher once
+    folder = recorded(shell, f"observers.1.megabytes={(20 + 20 + 1 + 2 * 7 * 4) * 20e-6}")
+    last, still = (load_file(folder / "snapshots" / f"{name}.safetensors") for name in ("step-000000003", "still"))
+    assert [len(last[f"{name}.points"]) for name in ("nu", "gamma")] == [7, 7]
+    assert [len(still[f"{name}.points"]) for name in ("data", "test", "teacher")] == [20, 20, 1]
+
+
+def test_a_few_wide_atoms_do_not_cut_the_others(shell: Shell) -> None:
+    """All that the run could save is 20 + 8 atoms at 4 steps, and 41 once: within the budget, whatever a row of gamma weighs."""
+    folder = recorded(shell, f"observers.1.megabytes={((20 + 8) * 4 + 41) * 20e-6}")
+    last = load_file(folder / "snapshots" / "step-000000003.safetensors")
+    assert (len(last["nu.points"]), len(last["gamma.points"])) == (20, 8)
+    networks = {"nu": 2000 * 4 * 16.0, "gamma": 8 * 4 * 4620.0, "data": 2000 * 16.0}
+    assert shares(networks, sum(networks.values())) == networks
+
+
+def test_a_budget_is_shared_evenly_and_used_up() -> None:
+    assert shares({"wide": 90.0, "narrow": 5.0, "middle": 30.0}, 60.0) == {"narrow": 5.0, "middle": 27.5, "wide": 27.5}
+    assert shares({"wide": 90.0, "narrow": 5.0}, 200.0) == {"narrow": 5.0, "wide": 90.0}
 
 
 def test_a_resumed_run_leaves_the_same_snapshots(shell: Shell) -> None:

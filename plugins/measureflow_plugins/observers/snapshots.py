@@ -1,7 +1,7 @@
 """Snapshots: where the atoms were, at a few steps and never along the whole path."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, final
@@ -29,22 +29,26 @@ STILL = "still.safetensors"  # the measures that never move, once
 class Snapshots(Observer):
     """Saves at most `atoms` atoms of every measure at about `count` steps, the first and the last among them.
 
-    `spacing`: "log" puts the steps evenly in log(step), "linear" evenly; `at` names further steps. The atoms are spread
-    evenly over the rows and are the same throughout, as long as the run's last step is. All snapshots together take at most
-    `megabytes`: where they would be more, fewer atoms are kept, down to one of each measure.
+    `spacing`: "quadratic" puts the k-th step at a distance of k^2 from the start, close together at first and wider later; "log"
+    spaces the steps evenly in log(step), "linear" evenly; `at` names further steps. The atoms are spread evenly over the rows
+    and are the same throughout, as long as the run's last step is. All snapshots together take at most `megabytes`, shared
+    evenly: a measure that needs less than its share leaves the rest to the others, one that needs more keeps fewer atoms.
     """
 
     kind: ClassVar[str] = "snapshots"
     shows: ClassVar[Shows] = "parts"
     count: int = attrs.field(default=40, validator=within(2))
     atoms: int = attrs.field(default=2000, validator=within(1))
-    spacing: Literal["log", "linear"] = "log"
+    spacing: Literal["quadratic", "log", "linear"] = "quadratic"
     at: tuple[int, ...] = ()
     megabytes: float = attrs.field(default=50.0, validator=within(0.0, open_low=True))
 
     def steps(self, last: int) -> frozenset[int]:
         """The steps at which a run of `last` steps is saved."""
-        spaced = np.geomspace(1, max(last, 1), self.count - 1) if self.spacing == "log" else np.linspace(0, last, self.count)
+        if self.spacing == "log":
+            spaced = np.geomspace(1, max(last, 1), self.count - 1)
+        else:
+            spaced = last * np.linspace(0, 1, self.count) ** (2 if self.spacing == "quadratic" else 1)
         return frozenset(step for step in (0, last, *self.at, *map(int, spaced.round())) if 0 <= step <= last)
 
     def looks(self, last: int) -> Looks:
@@ -66,12 +70,22 @@ class Snapshots(Observer):
 
         yield see
 
-    def _kept(self, system: System, stage: Stage, times: int) -> int:
-        """How many atoms of each measure the budget allows."""
-        widths = [
-            (mu.dim + 2) * mu.points.element_size() * (times if name in stage.moving else 1) for name, mu in system.measures.items()
-        ]
-        return max(1, min(self.atoms, int(self.megabytes * 1e6 / sum(widths))))
+    def _kept(self, system: System, stage: Stage, times: int) -> dict[str, int]:
+        """How many atoms of each measure are kept: what its size, its width and its share of the budget allow."""
+        atom = {
+            name: (mu.dim + 2) * mu.points.element_size() * (times if name in stage.moving else 1)
+            for name, mu in system.measures.items()
+        }
+        wanted = {name: min(self.atoms, mu.whole) * atom[name] for name, mu in system.measures.items()}
+        return {name: max(1, int(share / atom[name])) for name, share in shares(wanted, self.megabytes * 1e6).items()}
+
+
+def shares(wanted: Mapping[str, float], budget: float) -> dict[str, float]:
+    """Equal shares of a budget, where what one does not want is left to the others."""
+    given: dict[str, float] = {}
+    for name in sorted(wanted, key=lambda name: wanted[name]):
+        given[name] = min(wanted[name], (budget - sum(given.values())) / (len(wanted) - len(given)))
+    return given
 
 
 def _made(folder: Path) -> str:
@@ -79,12 +93,12 @@ def _made(folder: Path) -> str:
     return str(folder)
 
 
-def _save(path: Path, names: Collection[str], system: System, stage: Stage, kept: int) -> None:
-    """Writes at most `kept` atoms of the named measures, of which each process may hold a part."""
+def _save(path: Path, names: Collection[str], system: System, stage: Stage, kept: Mapping[str, int]) -> None:
+    """Writes at most `kept` atoms of each of the named measures, of which each process may hold a part."""
     tensors, facts = {}, {}
     for name in [name for name in system.measures if name in names]:
         mu = system[name].replace(marks={})
-        tensors |= {f"{name}.{part}": tensor for part, tensor in _sample(mu, kept, Sharded(Chunked(), stage.team)).items()}
+        tensors |= {f"{name}.{part}": tensor for part, tensor in _sample(mu, kept[name], Sharded(Chunked(), stage.team)).items()}
         facts[name] = {"domain": config.unstructure(mu.domain), "whole": mu.whole}
     if stage.team.leads:
         save_tensors(path, tensors, {"step": str(system.step), "time": repr(system.time), "measures": json.dumps(facts)})
