@@ -156,6 +156,44 @@ def test_a_zoom_in_one_panel_is_a_zoom_in_all(browser: webdriver.Chrome, page: s
     WebDriverWait(browser, 10).until(lambda b: layout(b, "xaxis2.range")[1] > 5)
 
 
+def test_panels_stand_below_each_other_on_a_narrow_screen(browser: webdriver.Chrome, page: str) -> None:
+    assert len({layout(browser, f"xaxis{k}.domain")[0] for k in ("", "2", "3")}) == 3
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    WebDriverWait(browser, 10).until(lambda b: all(layout(b, f"xaxis{k}.domain") == [0, 1] for k in ("", "2", "3")))
+    bottoms = [layout(browser, f"yaxis{k}.domain")[0] for k in ("", "2", "3")]
+    assert bottoms == sorted(bottoms, reverse=True)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    WebDriverWait(browser, 10).until(lambda b: layout(b, "xaxis3.domain")[0] > 0.5)
+
+
+def test_labels_of_a_logarithmic_axis_are_few_and_written_alike(browser: webdriver.Chrome, page: str) -> None:
+    zoom = "const done = arguments[2]; Plotly.relayout('figure-main', {'yaxis.range': [arguments[0], arguments[1]]}).then(() => done(true))"
+    for low, high, expected in ((0, 1.5, "1 2 5 10 20"), (-4, 2, "1e-4 0.001 0.01 0.1 1 10 100"), (0, 0.3, "1 1.5")):
+        assert browser.execute_async_script(zoom, low, high)
+        WebDriverWait(browser, 10).until(
+            lambda b: ticks(b, low, high) == expected.replace("1e-4", "10<sup>-4</sup>").split(), f"{low} to {high}"
+        )
+    browser.find_element(By.ID, "reset").send_keys(Keys.ENTER)
+
+
+def ticks(browser: webdriver.Chrome, low: float, high: float) -> list[str]:
+    shown = zip(layout(browser, "yaxis.tickvals") or [], layout(browser, "yaxis.ticktext") or [], strict=True)
+    return [text for value, text in shown if 10**low <= value * (1 + 1e-9) and value <= 10**high * (1 + 1e-9)]
+
+
+def test_runs_move_together(browser: webdriver.Chrome, page: str) -> None:
+    sliders = browser.find_elements(By.CSS_SELECTOR, ".slider")
+    sliders[1].send_keys(Keys.HOME)
+    assert [s.get_attribute("value") for s in sliders] == ["0", "0"]
+    browser.find_element(By.ID, "together").send_keys(Keys.SPACE)
+    sliders[0].send_keys(Keys.END)
+    assert [s.get_attribute("value") for s in sliders] == ["6", "0"]
+    browser.find_element(By.ID, "together").send_keys(Keys.SPACE)
+    sliders[1].send_keys(Keys.END)
+
+
 def test_scales_and_clock_change(browser: webdriver.Chrome, page: str) -> None:
     assert [layout(browser, f"{axis}.type") for axis in ("xaxis", "yaxis", "yaxis2")] == ["linear", "log", "linear"]
     for box in ("log-x", "log-y"):

@@ -19,15 +19,18 @@ from small import Shell
 from measureflow.api import Particles, System
 from measureflow.plugins import Registry
 from measureflow_plugins.domains.sphere import Sphere
+from measureflow_plugins.drawing import curves, density
 from measureflow_plugins.drawing.angles import nearest
 from measureflow_plugins.drawing.curves import shared
 from measureflow_plugins.drawing.globe import raster, view_of
 from measureflow_plugins.drawing.laws import shown
 from measureflow_plugins.drawing.pages import pages_of
+from measureflow_plugins.drawing.style import logarithm
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.densities import mesh_of
 from measureflow_plugins.reading.groups import grouped
-from measureflow_plugins.reading.runs import read_all
+from measureflow_plugins.reading.runs import read, read_all
+from measureflow_plugins.reading.scenes import scene
 
 SEEN = ["curves", "snapshots"]
 GLOBE: dict[str, Any] = {"observers": SEEN}
@@ -43,6 +46,11 @@ TORUS = {
     **PLANE, "data": {"kind": "space", "domain": "torus", "dim": 2}, "coupling": {"kind": "game", "feature": {"kind": "fourier"}},
     "measures.mu": {"init": {"kind": "uniform", "size": 20}, "flows": [{"kind": "wfr"}]},
     "measures.nu.flows": [{"kind": "wfr"}], "metrics": [{"kind": "nikaido-isoda"}],
+}  # fmt: skip
+
+FLAT = {
+    **PLANE, "data": {"kind": "space", "domain": "sphere", "dim": 3}, "metrics": [],
+    "coupling": {"kind": "gibbs", "energy": "von-mises-fisher", "strength": 1e-3},
 }  # fmt: skip
 
 Runs = Callable[..., Path]
@@ -100,7 +108,7 @@ def test_curves_of_several_runs_and_one_metric(run: Runs, shell: Shell, registry
     one = size(Path("all.png"))
     shell("figure", *folders, "--out", "all.png")
     assert size(Path("all.png"))[0] > 1.6 * one[0]
-    assert shared(grouped(read_all(folders, registry), registry)) == ["kl", "tv"]
+    assert [panel.name for panel in shared(grouped(read_all(folders, registry), registry))] == ["kl", "tv"]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +121,10 @@ def test_curves_of_several_runs_and_one_metric(run: Runs, shell: Shell, registry
         (TORUS, ("--what", "density"), "run: there is no density: a game of two players models no data"),
         (GLOBE, ("--what", "neurons", "--measure", "gama"), "unknown measure 'gama'; known: data, gamma, nu, teacher"),
         (GLOBE, ("--metric", "kll"), "unknown metric 'kll'; known: kl, tv (did you mean 'kl'?)"),
+        (GLOBE, ("--range", "2"), "--range is the window of a density or an energy; --what curves has none"),
+        (GLOBE, ("--step", "2"), "--step picks a snapshot; curves show every step that was measured"),
+        (GLOBE, ("--what", "density", "--step", "9"), "run: no snapshot at step 9; there are 0, 1, 2, 3"),
+        (FLAT, ("--what", "density"), "the density at step 3 is the same everywhere, up to 2%,"),
         (GLOBE, ("--out", "figure.svg"), "figure.svg: a figure ends with .png or .pdf"),
         (
             {**GLOBE, "observers": [{"kind": "snapshots", "atoms": 5}]},
@@ -178,9 +190,9 @@ def test_densities_integrate_to_one_and_energies_are_their_logarithms() -> None:
     mesh = mesh_of(chart, system, 16)
     assert mesh is not None
     mass = torch.softmax(mesh.points[:, 0], 0)
-    density = shown(mass, chart, mesh, "density")
-    assert density.mean() == pytest.approx(1)  # against the uniform law
-    assert np.allclose(shown(mass, chart, mesh, "energy"), -np.log(density))
+    values = shown(mass, chart, mesh, "density")
+    assert values.mean() == pytest.approx(1)  # against the uniform law
+    assert np.allclose(shown(mass, chart, mesh, "energy"), -np.log(values))
     flat = attrs.evolve(chart, kind="plane")
     box = attrs.evolve(mesh, extent=(0.0, 4.0, 0.0, 0.5))
     assert shown(mass, flat, box, "density").mean() * 2 == pytest.approx(1)  # against the area
@@ -227,3 +239,58 @@ def test_a_figure_of_several_runs_has_a_name_of_its_own(shell: Shell) -> None:
         assert shell("run", shell.write({"seed": seed, "observers": ["checkpoint"]}), "--out", f"r{seed}", "--quiet").code == 0
     assert shell("figure", "r0", "r1", "--metric", "kl").code == 0
     assert sorted(path.name for path in Path("r0/figures").iterdir()) == ["curves-kl-2-runs.pdf", "curves-kl-2-runs.png"]
+
+
+def lines(figure: Figure) -> list[tuple[str, list[str]]]:
+    """The title of each panel, and the labels of what is drawn in it."""
+    return [(axes.get_title(), axes.get_legend_handles_labels()[1]) for axes in figure.axes]
+
+
+def test_energies_share_a_panel_and_errors_are_bars(run: Runs, registry: Registry) -> None:
+    folder = run({**GLOBE, "metrics": [{"kind": "energy"}, {"kind": "nll"}]})
+    groups = grouped(read_all([folder], registry), registry)
+    drawn = curves.draw(groups)
+    assert lines(drawn) == [("energy", ["nu", "data"]), ("nll", ["run"])]
+    assert [bars.has_yerr for bars in drawn.axes[1].containers] == [True]
+    assert [bars.has_yerr for bars in drawn.axes[0].containers] == [False, False]
+    assert [title for title, _ in lines(curves.draw(groups, ["nll.ess"]))] == ["nll.ess"]
+
+
+def test_the_title_is_the_name_and_the_folder_at_the_left(run: Runs, registry: Registry) -> None:
+    for folder, title in (("small-2", "small-2"), ("other", "small (other)")):
+        figure = curves.draw(grouped(read_all([run(GLOBE, folder)], registry), registry))
+        assert figure.get_suptitle() == title
+        figure.draw_without_rendering()
+        assert figure._suptitle.get_window_extent().x1 < figure.axes[1].title.get_window_extent().x0
+
+
+def test_the_density_shows_the_data_it_was_learned_from(run: Runs, registry: Registry) -> None:
+    np.save("x.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    data = {"kind": "file", "path": "x.npy", "domain": {"kind": "euclidean", "base": "gaussian"}}
+    learned = scene(
+        read(run({**GLOBE, "data": data, "coupling.feature": {"kind": "relu-affine"}, "metrics": []}), registry), registry
+    )
+    titles = [[title for title, _ in lines(density.draw(learned, "density", with_data=shown))][:-1] for shown in (True, False)]
+    assert titles == [["data", "step 3"], ["step 3"]]
+    cloud = density.draw(learned, "density").axes[0].collections[0]
+    assert np.allclose(np.asarray(cloud.get_offsets()), learned.last["data"].points)
+    left, right = density.draw(learned, "density", half_width=3.0).axes[0].get_xlim()
+    assert right - left == pytest.approx(6.0)
+    assert [title for title, _ in lines(density.draw(learned.at(1), "density"))][:2] == ["data", "step 1"]
+
+
+def test_where_walkers_start_is_no_data_of_a_known_energy(run: Runs, registry: Registry) -> None:
+    start = {"kind": "mixture", "means": [[0.0, 0.0]], "train": 30}
+    known = scene(read(run({**PLANE, "data": start, "measures.nu.init": "data"}), registry), registry)
+    assert [title for title, _ in lines(density.draw(known, "density"))][:-1] == ["step 3"]
+
+
+def test_labels_of_a_logarithmic_axis_do_not_meet() -> None:
+    for low, high, expected in ((20, 600, "20 50 100 200 500"), (0.34, 0.5, "0.36 0.4 0.44 0.48"), (1e-3, 1e2, "")):
+        axes = Figure().subplots()
+        axes.set_xlim(low, high)
+        logarithm(axes.xaxis)
+        axes.figure.draw_without_rendering()
+        shown = [label.get_text() for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+        assert " ".join(shown) == expected or not expected
+        assert not any(label.get_text() for label in axes.get_xticklabels(minor=True))

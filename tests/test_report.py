@@ -21,9 +21,11 @@ from small import TABLES, Shell
 import measureflow.plugins
 from measureflow.api import Metric, Registry, System, View, from_tables, hookimpl
 from measureflow_plugins.bibliography import USED, cited, entries
+from measureflow_plugins.drawing.palette import NEGATIVE, POSITIVE
+from measureflow_plugins.observers.panels import Panel, panels
 from measureflow_plugins.reading.runs import read, read_all
 from measureflow_plugins.reading.snapshots import snapshots
-from measureflow_plugins.report.curves import figure, panels
+from measureflow_plugins.report.curves import figure
 from measureflow_plugins.report.replay import packed, replay
 
 SEEN = {**TABLES, "metrics": [{"kind": "kl"}, {"kind": "tv"}], "observers": ["checkpoint", {"kind": "snapshots", "atoms": 20}]}
@@ -186,8 +188,8 @@ def test_the_size_of_a_replay_is_six_bytes_a_point(shell: Shell, registry: Regis
 
 def test_the_curves_share_one_zoom_and_any_clock(shell: Shell, registry: Registry) -> None:
     runs = read_all([run(shell, "one")], registry)
-    main, parts = panels(runs)
-    assert (main, parts) == (["kl", "tv"], [])
+    main, parts = panels(runs[0].metrics)
+    assert (main, parts) == ([Panel("kl", ("kl",)), Panel("tv", ("tv",))], [])
     shown = figure(runs, ["one"], main)
     assert shown["layout"]["xaxis2"]["matches"] == "x"
     assert (shown["layout"]["yaxis"]["type"], shown["layout"]["yaxis2"]["type"]) == ("log", "linear")
@@ -198,9 +200,37 @@ def test_the_curves_share_one_zoom_and_any_clock(shell: Shell, registry: Registr
 
 def test_a_part_is_apart_only_where_its_whole_is_shown(shell: Shell, registry: Registry) -> None:
     folder = run(shell, metrics=[{"kind": "energy"}, {"kind": "nll"}])
-    main, parts = panels([read(folder, registry)])
-    assert main == ["energy.nu", "energy.data", "nll"]
-    assert "nll.error" in parts
+    one = read(folder, registry)
+    main, parts = panels(one.metrics)
+    assert main == [Panel("energy", ("energy.nu", "energy.data")), Panel("nll", ("nll",))]
+    assert parts == ["nll.log_z", "nll.error", "nll.ess"]
+    assert panels(["nll.error", "tv.mu"]) == ([Panel("nll.error", ("nll.error",)), Panel("tv.mu", ("tv.mu",))], [])
+    nu, data, nll = figure([one], ["one"], main)["data"]
+    assert (nu["yaxis"], data["yaxis"], nll["yaxis"]) == ("y", "y", "y2")
+    assert nu["line"]["dash"] != data["line"]["dash"]
+    assert nll["error_y"]["array"] == list(one.series("nll.error")[1])
+    assert "error_y" not in nu
+
+
+def test_the_page_says_the_signs_in_the_colours_of_the_figures(shell: Shell) -> None:
+    assert shell("report", run(shell)).code == 0
+    text = Path("run/report.html").read_text()
+    assert json.loads(Page(text).scripts["signs"]) == {"positive": POSITIVE, "negative": NEGATIVE}
+    assert "Orange carries positive mass, blue negative" in text
+
+
+def test_one_window_for_the_plane_and_its_density(shell: Shell, registry: Registry) -> None:
+    np.save("x.npy", np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 0.1])
+    data = {"kind": "file", "path": "x.npy", "domain": {"kind": "euclidean", "base": "gaussian"}}
+    feature = {"kind": "gaussian", "length": 1.0}
+    shown = replay(read(run(shell, data=data, coupling__feature=feature, metrics=[]), registry), registry)
+    assert shown is not None
+    (view,) = shown["views"]  # neurons live where the data do, some of them far away
+    assert view["window"] == view["densities"]["extent"]
+    left, right, bottom, top = view["window"]
+    assert right - left == pytest.approx(top - bottom)
+    points = np.load("x.npy").astype(np.float32)
+    assert right - left == pytest.approx(1.5 * float(np.ptp(points[:, 0])), rel=1e-5)
 
 
 def test_what_is_no_number_is_a_gap(shell: Shell, registry: Registry) -> None:

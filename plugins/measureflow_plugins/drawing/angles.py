@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from measureflow.api import MeasureflowError, Particles
-from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour, grid, logarithm, spans, style
+from measureflow_plugins.drawing.palette import NEGATIVE, POSITIVE
+from measureflow_plugins.drawing.style import colour, grid, headline, logarithm, spans, style
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.scenes import Scene
 
@@ -36,7 +37,7 @@ def draw(scene: Scene, name: str) -> Figure:
     _scatter(left, last, planted)
     _histogram(middle, {f"step {scene.systems[0].step:,}": first, f"step {scene.last.step:,}": last}, planted)
     _shares(right, scene, name, planted)
-    figure.suptitle(f"{scene.run.name}: {last.whole:,} atoms of {name}, angle to the nearest teacher neuron")
+    headline(figure, f"{scene.run.title}: {last.whole:,} atoms of {name}, angle to the nearest teacher neuron")
     return figure
 
 

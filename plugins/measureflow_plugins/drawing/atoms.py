@@ -8,7 +8,7 @@ import numpy as np
 
 from measureflow.api import Particles
 from measureflow_plugins.drawing.pages import Page, thinned
-from measureflow_plugins.drawing.style import NEGATIVE, POSITIVE, colour
+from measureflow_plugins.drawing.palette import DATA, NEGATIVE, PARTICLES, POSITIVE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,22 +16,30 @@ if TYPE_CHECKING:
 
 
 DOTS = 1500  # particles drawn
-DOT = colour(4)
 LARGEST = 400  # neurons drawn: those of most weight
 ARROW = 0.36  # the longest arrow, by the globe's radius
 
 
-def particles(axes: Axes, page: Page, mu: Particles, paint: str = DOT) -> None:
+def particles(axes: Axes, page: Page, mu: Particles) -> None:
     """Small dots; atoms of no mass and those out of sight are left out."""
+    _dots(axes, page, mu, PARTICLES, 4)
+
+
+def data(axes: Axes, page: Page, mu: Particles) -> None:
+    """The same in black, below everything else."""
+    _dots(axes, page, mu, DATA, 3)
+
+
+def _dots(axes: Axes, page: Page, mu: Particles, paint: str, height: int) -> None:
     few = thinned(mu, DOTS)
     xy, seen = page.place(few.points)
     seen &= few.mass.cpu().numpy() != 0
     size = 14 if len(few.points) < 400 else 6 if len(few.points) < 1200 else 4
-    axes.scatter(*xy[seen].T, s=size, color=paint, alpha=0.55, linewidths=0, zorder=4)
+    axes.scatter(*xy[seen].T, s=size, color=paint, alpha=0.55, linewidths=0, zorder=height)
 
 
 def neurons(axes: Axes, page: Page, mu: Particles, heaviest: float) -> None:
-    """Red for a positive mass, blue for a negative one; area, and on the globe an arrow's length, by the share of `heaviest`."""
+    """Orange for a positive mass, blue for a negative one; area, and on the globe an arrow's length, by the share of `heaviest`."""
     mass = mu.mass.double().cpu().numpy()
     rows = np.argsort(-np.abs(mass))[:LARGEST]
     xy, seen = page.place(mu.points)
@@ -57,12 +65,13 @@ def teacher(axes: Axes, page: Page, mu: Particles) -> None:
     axes.scatter(*xy[seen].T, s=95, marker="^", facecolors="none", edgecolors=colours, linewidths=1.5, zorder=8)
 
 
-def key(*, dots: bool, signs: bool, planted: bool) -> list[Line2D]:
+def key(*, dots: bool, signs: bool, planted: bool, seen: bool = False) -> list[Line2D]:
     """What a legend says of the atoms drawn."""
     from matplotlib.lines import Line2D
 
     look = {"linestyle": "", "markeredgewidth": 0}
-    entries = [Line2D([], [], marker="o", color=DOT, markersize=4, label="particles", **look)] if dots else []
+    known = [(seen, DATA, "data"), (dots, PARTICLES, "particles")]
+    entries = [Line2D([], [], marker="o", color=paint, markersize=4, label=label, **look) for drawn, paint, label in known if drawn]
     if signs:
         entries += [
             Line2D([], [], marker="o", color=paint, markersize=6, label=f"{sign} weight", **look)

@@ -10,8 +10,9 @@ import numpy as np
 from measureflow.api import Particles
 from measureflow_plugins.drawing import atoms
 from measureflow_plugins.drawing.laws import Law, What, unit
+from measureflow_plugins.drawing.palette import NEGATIVE, POSITIVE
 from measureflow_plugins.drawing.style import colour, grid
-from measureflow_plugins.reading.charts import DATA, Chart
+from measureflow_plugins.reading.charts import Chart
 from measureflow_plugins.reading.densities import Mesh
 from measureflow_plugins.reading.scenes import Scene
 
@@ -26,8 +27,8 @@ def draw(scene: Scene, chart: Chart, mesh: Mesh, drawn: list[Law], what: What) -
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _curves(top, scene, mesh, drawn, what)
-    top.set(ylabel=unit(chart, what), title=scene.run.name, xlim=(-180, 180))
+    _curves(top, mesh, drawn, what)
+    top.set(ylabel=unit(chart, what), title=scene.run.title, xlim=(-180, 180))
     for law in drawn:
         if law.neurons is not None:
             _stems(bottom, law.neurons, law.name == "teacher")
@@ -39,14 +40,15 @@ def draw(scene: Scene, chart: Chart, mesh: Mesh, drawn: list[Law], what: What) -
     return figure
 
 
-def _curves(axes: Axes, scene: Scene, mesh: Mesh, drawn: list[Law], what: What) -> None:
+def _curves(axes: Axes, mesh: Mesh, drawn: list[Law], what: What) -> None:
     angles = np.degrees(np.arctan2(*mesh.points.numpy().T[::-1]))
-    for i, law in enumerate(drawn):
+    for i, law in enumerate(law for law in drawn if law.name != "data"):
         planted = law.name == "teacher"
         look = {"color": "black", "linestyle": "--"} if planted else {"color": colour(0), "linestyle": "-"}
         axes.plot(angles, law.values, label=law.name, zorder=3 + i, **look)
-    if what == "density" and DATA in scene.last:
-        seen = _degrees(scene.last[DATA])
+    data = next((law.data for law in drawn if law.data is not None), None)
+    if what == "density" and data is not None:
+        seen = _degrees(data)
         height, edges = np.histogram(seen, 72, (-180, 180))
         axes.stairs(height / len(seen) * 72, edges, fill=True, color="0.88", label="data", zorder=1)
     if what == "density":
@@ -57,7 +59,7 @@ def _curves(axes: Axes, scene: Scene, mesh: Mesh, drawn: list[Law], what: What) 
 def _stems(axes: Axes, mu: Particles, planted: bool) -> None:
     mass = mu.mass.double().numpy()
     share, angle = mass / np.abs(mass).max(), _degrees(mu)
-    colours = np.where(mass > 0, atoms.POSITIVE, atoms.NEGATIVE)
+    colours = np.where(mass > 0, POSITIVE, NEGATIVE)
     if planted:
         axes.scatter(angle, share, s=70, marker="^", facecolors="none", edgecolors=colours, linewidths=1.4, zorder=4)
     else:

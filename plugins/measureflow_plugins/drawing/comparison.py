@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from measureflow_plugins.drawing.style import below, colour, grid, logarithm, logarithmic, spans, style, title
+from measureflow_plugins.drawing.style import below, colour, grid, logarithm, spans, style
+from measureflow_plugins.observers.panels import TITLES, logarithmic
 from measureflow_plugins.reading.clocks import SECONDS
 from measureflow_plugins.reading.groups import Curve
 from measureflow_plugins.reading.levels import Comparison, first_time
@@ -25,7 +26,7 @@ def draw(comparison: Comparison) -> Figure:
     row = figure.subplots(1, len(clocks), sharey=True, squeeze=False)[0]
     for axes, clock in zip(row, clocks, strict=True):
         _panel(axes, comparison, clock)
-    row[0].set_ylabel(title(comparison.metric))
+    row[0].set_ylabel(TITLES.get(comparison.metric, comparison.metric))
     below(figure, row[0], columns=3)
     return figure
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from measureflow.api import MeasureflowError, Particles
-from measureflow_plugins.reading.charts import DATA, Chart
+from measureflow_plugins.reading.charts import Chart
 from measureflow_plugins.reading.densities import Mesh, learned, teacher
 from measureflow_plugins.reading.scenes import Scene
 
@@ -24,6 +24,7 @@ class Law:
     values: np.ndarray
     neurons: Particles | None = None
     particles: Particles | None = None
+    data: Particles | None = None
 
 
 def shown(mass: torch.Tensor, chart: Chart, mesh: Mesh, what: What) -> np.ndarray:
@@ -43,16 +44,21 @@ def unit(chart: Chart, what: What) -> str:
     return "density" if chart.kind == "plane" else "density against the uniform law"
 
 
-def laws(scene: Scene, chart: Chart, mesh: Mesh, what: What) -> Iterator[Law]:
-    """The teacher's, where there is one, and the last snapshot's; raises MeasureflowError where no energy is learned."""
+def laws(scene: Scene, chart: Chart, mesh: Mesh, what: What, *, with_data: bool = True) -> Iterator[Law]:
+    """The teacher's, if there is one, and the last snapshot's with its atoms; the data are shown with the teacher's, or else on the
+    learned one by themselves. Raises MeasureflowError if no energy is learned.
+    """
     built = scene.built()
-    planted = teacher(built, mesh)
+    planted, data = teacher(built, mesh), scene.data(chart) if with_data else None
     if planted is not None:
-        yield Law("teacher", shown(planted, chart, mesh, what), scene.teacher(chart), scene.last.measures.get(DATA))
+        yield Law("teacher", shown(planted, chart, mesh, what), scene.teacher(chart), data=data)
     try:
         mass = learned(built, scene.last, mesh)
     except MeasureflowError as error:
         raise MeasureflowError(f"{scene.run.folder}: {error}") from None
     name = scene.neurons()
     mine = scene.last[name] if name == "gamma" and chart.shows(scene.last[name]) else None
-    yield Law(f"step {scene.last.step:,}", shown(mass, chart, mesh, what), mine, scene.particles(chart))
+    values = shown(mass, chart, mesh, what)
+    if planted is None and data is not None:
+        yield Law("data", values, data=data)
+    yield Law(f"step {scene.last.step:,}", values, mine, scene.particles(chart))

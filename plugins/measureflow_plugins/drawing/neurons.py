@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from measureflow_plugins.drawing import atoms
 from measureflow_plugins.drawing.pages import pages_of
+from measureflow_plugins.drawing.style import headline
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.densities import mesh_of
 from measureflow_plugins.reading.scenes import Scene
@@ -30,6 +31,6 @@ def draw(scene: Scene, name: str) -> Figure:
         if planted is not None:
             atoms.teacher(axes, page, planted)
         axes.set_title(f"step {system.step:,}" + (f", {page.name}" if page.name else ""))
-    figure.suptitle(f"{scene.run.name}: {scene.last[name].whole:,} atoms of {name}")
+    headline(figure, f"{scene.run.title}: {scene.last[name].whole:,} atoms of {name}")
     figure.legend(handles=atoms.key(dots=False, signs=True, planted=planted is not None), loc="outside lower center", ncols=3)
     return figure

@@ -16,7 +16,7 @@ from measureflow_plugins.reading.densities import Mesh
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import Colormap, Normalize
 
 
 RING = 1.12  # the circle's density is a ring of this radius
@@ -59,7 +59,7 @@ class Page:
             _circle(axes)
             axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08))
 
-    def shade(self, axes: Axes, mesh: Mesh, values: np.ndarray, norm: Normalize, colours: str) -> None:
+    def shade(self, axes: Axes, mesh: Mesh, values: np.ndarray, norm: Normalize, colours: str | Colormap) -> None:
         """Values (r c,) of the mesh's cells, as colours."""
         if self.chart.kind == "circle":
             _ring(axes, mesh, values, norm, colours)
@@ -93,7 +93,7 @@ def _circle(axes: Axes) -> None:
     axes.plot(np.cos(turn), np.sin(turn), color="0.45", linewidth=0.8, zorder=1)
 
 
-def _ring(axes: Axes, mesh: Mesh, values: np.ndarray, norm: Normalize, colours: str) -> None:
+def _ring(axes: Axes, mesh: Mesh, values: np.ndarray, norm: Normalize, colours: str | Colormap) -> None:
     from matplotlib.collections import LineCollection
 
     corners = RING * mesh.points.numpy()

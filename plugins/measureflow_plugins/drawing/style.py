@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,15 @@ import numpy as np
 
 from measureflow.api import MeasureflowError
 from measureflow.files import make, write
-from measureflow_plugins.observers.curves import LINEAR, TITLES
+from measureflow_plugins.drawing.palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
 
-# Okabe and Ito's colours, which the colour-blind tell apart; the styles do so in black and white
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", ":")
-POSITIVE, NEGATIVE = "#C1272D", "#0072B2"  # a neuron's sign
+STYLES = ("-", "--", "-.", ":")  # tell lines apart in black and white
 DPI = 200
 FORMATS = (".png", ".pdf")
 LOOK: dict[str, Any] = {
@@ -50,27 +45,6 @@ def style(i: int) -> str:
     return STYLES[(i // len(PALETTE) + i) % len(STYLES)]
 
 
-def title(metric: str) -> str:
-    """A metric's name as a figure shows it."""
-    return TITLES.get(metric, metric)
-
-
-def logarithmic(metric: str, values: Sequence[np.ndarray]) -> bool:
-    """Whether a metric's axis is logarithmic: where all is positive and no bound is to be seen against."""
-    return metric.split(".")[0] not in LINEAR and all(bool((part[np.isfinite(part)] > 0).all()) for part in values)
-
-
-def _plain(**options: Any) -> LogFormatter:
-    """A formatter that writes 0.5 where matplotlib's writes 5e-01, and leaves out the labels that that one leaves out."""
-    from matplotlib.ticker import LogFormatter
-
-    class Plain(LogFormatter):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
-
-    return Plain(**options)
-
-
 def spans(x: np.ndarray) -> bool:
     """Whether times span a decade beyond 0, so that a logarithmic axis shows them better."""
     beyond = x[x > 0]
@@ -78,12 +52,20 @@ def spans(x: np.ndarray) -> bool:
 
 
 def logarithm(axis: Axis) -> None:
-    """Makes an axis logarithmic; ticks within one decade are written out."""
+    """Makes an axis logarithmic, labelled at decades; within two of them at 1, 2, 5 and within less at even steps."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
     (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
     low, high = axis.get_view_interval()
-    if high < 30 * low:
-        axis.set_major_formatter(_plain())
-        axis.set_minor_formatter(_plain(labelOnlyBase=False, minor_thresholds=(2.0, 0.5)))
+    axis.set_minor_formatter(NullFormatter())
+    if high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else MaxNLocator(4))
+        axis.set_major_formatter("{x:g}")
+
+
+def headline(figure: Figure, text: str) -> None:
+    """A figure's title: bold and at the left, so that it does not read as the title of the panel below it."""
+    figure.suptitle(text, x=0.01, ha="left", fontweight="bold")
 
 
 def grid(axes: Axes) -> None:

@@ -1,26 +1,35 @@
 """The figure of the paper: metrics against iterations."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import attrs
+import numpy as np
 
 from measureflow.files import make, write
 from measureflow.log import read_metrics
 from measureflow.observe import Observer, See, Shows, Stage
+from measureflow_plugins.observers.panels import Panel, error_of, heading, logarithmic, panels
 
-TITLES = {"kl": "KL(teacher | student)", "score": "score matching distance", "tv": "TV norm of $\\gamma$"}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 COLUMNS = 3
-LINEAR = ("tv", "mass", "energy")  # may be signed, or has a bound to be seen against
 
 
 @final
 @attrs.frozen
 class Curves(Observer):
-    """Draws every metric against the iteration, a panel each, into figures/curves.png when the run ends."""
+    """Draws every metric against the iteration into figures/curves.png when the run ends.
+
+    Metrics that begin alike, such as `energy.nu` and `energy.data`, share a panel; `nll.error` is drawn as the error bars of `nll`,
+    other parts are left out. `only` names the metrics to draw, each in a panel of its own.
+    """
 
     kind: ClassVar[str] = "curves"
     shows: ClassVar[Shows] = "clock"
@@ -31,32 +40,44 @@ class Curves(Observer):
         try:
             yield lambda system, row: None
         finally:
-            draw(read_metrics(stage.folder), stage.folder / "figures" / "curves.png", stage.name, self.only)
+            draw(read_metrics(stage.folder), stage.folder / "figures" / "curves.png", heading(stage.name, stage.folder), self.only)
 
 
 def draw(rows: Sequence[dict[str, float]], path: Path, title: str, only: Sequence[str] | None = None) -> None:
-    """A panel for every metric in `rows`; draws nothing where there is none."""
+    """The panels of the metrics in `rows`, or one for each of `only`; draws nothing if there is none."""
 
     from matplotlib.figure import Figure
 
-    names = only or list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
-    if not names:
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds"))
+    chosen = [Panel(name, (name,)) for name in only] if only else panels(names)[0]
+    if not chosen:
         return
-    columns = min(COLUMNS, len(names))
-    rows_of_panels = -(-len(names) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows_of_panels), layout="constrained")
-    figure.suptitle(title)
-    panels = figure.subplots(rows_of_panels, columns, squeeze=False).ravel()
-    for axes in panels[len(names) :]:
+    columns = min(COLUMNS, len(chosen))
+    rows_of_panels = -(-len(chosen) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows_of_panels + 0.3), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")  # apart from the panel titles, which are centred
+    places = figure.subplots(rows_of_panels, columns, squeeze=False).ravel()
+    for axes in places[len(chosen) :]:
         axes.remove()
-    for axes, name in zip(panels, names, strict=False):
-        points = [(row["step"], row[name]) for row in rows if name in row]
-        axes.plot(*zip(*points, strict=True))
-        axes.set(title=TITLES.get(name, name), xlabel="iteration")
-        if all(value > 0 for _, value in points) and name.split(".")[0] not in LINEAR:
-            axes.set_yscale("log")
-        axes.grid(alpha=0.3)
+    for axes, panel in zip(places, chosen, strict=False):
+        _panel(axes, panel, rows)
     image = io.BytesIO()
     figure.savefig(image, dpi=150, format="png")
     make(path.parent)
     write(path, image.getvalue())
+
+
+def _panel(axes: Axes, panel: Panel, rows: Sequence[dict[str, float]]) -> None:
+    values = []
+    for metric in panel.metrics:
+        measured = [row for row in rows if metric in row]
+        values.append(np.array([row[metric] for row in measured]))
+        steps, error = [row["step"] for row in measured], [row.get(error_of(metric), 0.0) for row in measured]
+        bars = {"yerr": error, "elinewidth": 0.8, "capsize": 2} if any(error) else {}
+        axes.errorbar(steps, values[-1], label=panel.label(metric), **bars)
+    axes.set(title=panel.title, xlabel="iteration")
+    if logarithmic(panel.name, values):
+        axes.set_yscale("log")
+    if len(panel.metrics) > 1:
+        axes.legend()
+    axes.grid(alpha=0.3)

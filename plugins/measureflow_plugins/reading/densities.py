@@ -1,6 +1,7 @@
 """Densities of Gibbs laws on S^2, S^1, the torus and the plane, on a grid."""
 
 import math
+from collections.abc import Sequence
 from typing import final
 
 import attrs
@@ -12,7 +13,7 @@ from measureflow.api import Built, MeasureflowError, Need, Particles, Potential,
 from measureflow_plugins.reading.charts import DATA, TEACHER, Chart
 from measureflow_plugins.reading.snapshots import scaled_up
 
-EDGE = 0.25  # the plane's box reaches this share of the data's width beyond the data
+EDGE = 0.25  # the plane's window reaches this share of the data's width beyond the data
 
 
 @final
@@ -31,8 +32,11 @@ class Mesh:
     extent: tuple[float, float, float, float]
 
 
-def mesh_of(chart: Chart, system: System, size: int = 96) -> Mesh | None:
-    """A mesh of about size^2 cells (size x 1 on the circle); None where the page does not show the space itself."""
+def mesh_of(chart: Chart, system: System, size: int = 96, half_width: float | None = None) -> Mesh | None:
+    """A mesh of about size^2 cells (size x 1 on the circle); None if the page does not show the space itself.
+
+    half_width: of the plane's window, which by default is as wide as the data and a margin.
+    """
     if chart.kind == "globe":
         return _globe(chart, size)
     if chart.kind == "circle":
@@ -40,7 +44,7 @@ def mesh_of(chart: Chart, system: System, size: int = 96) -> Mesh | None:
         points = torch.stack([angles.cos(), angles.sin()], 1)
         return Mesh(points, torch.zeros_like(angles), 1, 4 * size, (-180.0, 180.0, 0.0, 1.0))
     if chart.kind in ("plane", "torus"):
-        return _box(chart, system, size)
+        return _box(chart, system, size, half_width)
     return None
 
 
@@ -54,18 +58,25 @@ def _globe(chart: Chart, size: int) -> Mesh:
     return Mesh(points, torch.zeros_like(z), size, columns, (-180.0, 180.0, -1.0, 1.0))
 
 
-def _box(chart: Chart, system: System, size: int) -> Mesh:
-    low, high = torch.full((2,), -math.pi, dtype=torch.float64), torch.full((2,), math.pi, dtype=torch.float64)
+def _box(chart: Chart, system: System, size: int, half_width: float | None) -> Mesh:
+    middle, half = torch.zeros(2, dtype=torch.float64), math.pi
     if chart.kind == "plane":
-        clouds = [mu.points.double() for mu in system.measures.values() if chart.shows(mu)]
-        cloud = system[DATA].points.double() if DATA in system and chart.shows(system[DATA]) else torch.cat(clouds)
-        low, high = cloud.amin(0), cloud.amax(0)
-        low, high = low - EDGE * (high - low), high + EDGE * (high - low)
+        clouds = [mu.points for mu in system.measures.values() if chart.shows(mu)]
+        middle, half = window([system[DATA].points] if DATA in system and chart.shows(system[DATA]) else clouds)
+        half = half_width or half
+    low, high = middle - half, middle + half
     ticks = (torch.arange(size, dtype=torch.float64) + 0.5) / size
     x, y = (low[k] + ticks * (high[k] - low[k]) for k in range(2))
     points = torch.stack([x.repeat(size), y.repeat_interleave(size)], 1)
     log_area = chart.space.domain.log_density(points)
     return Mesh(points, log_area, size, size, (float(low[0]), float(high[0]), float(low[1]), float(high[1])))
+
+
+def window(clouds: Sequence[Float[Tensor, "n 2"]]) -> tuple[Float[Tensor, " 2"], float]:
+    """Middle and half the width of a square round all points, with a margin."""
+    points = torch.cat(tuple(clouds)).double().cpu()
+    low, high = points.amin(0), points.amax(0)
+    return (low + high) / 2, (0.5 + EDGE) * (float((high - low).max()) or 1.0)
 
 
 def student(built: Built, system: System, mesh: Mesh) -> Float[Tensor, " rc"] | None:

@@ -17,6 +17,7 @@ from measureflow.opening import read_text
 from measureflow.record import recorded
 from measureflow.recover import halved, halvings_in
 from measureflow.schedule import Schedule
+from measureflow_plugins.observers.panels import heading
 
 FACTS = ("step", "seconds")  # what every row has beside its metrics
 
@@ -41,6 +42,11 @@ class Run:
     def name(self) -> str:
         """The folder's name, which tells runs of one experiment apart."""
         return self.folder.resolve().name
+
+    @property
+    def title(self) -> str:
+        """What a figure of this run alone is called."""
+        return heading(self.experiment.name, self.folder)
 
     @property
     def metrics(self) -> list[str]:

@@ -60,6 +60,20 @@ class Scene:
         """The first moving measure, other than neurons, that the chart shows."""
         return next((self.last[n] for n in self.moving if n != NEURONS and chart.shows(self.last[n])), None)
 
+    def data(self, chart: Chart) -> Particles | None:
+        """The data, if the energy is learned from them and the chart shows them."""
+        learned_from = DATA in self.run.experiment.coupling.reads and DATA in self.last
+        return self.last[DATA] if learned_from and chart.shows(self.last[DATA]) else None
+
+    def at(self, step: int | None) -> "Scene":
+        """The snapshots up to a step; raises MeasureflowError if there is none at it."""
+        if step is None:
+            return self
+        steps = [system.step for system in self.systems]
+        if step not in steps:
+            raise MeasureflowError(f"{self.run.folder}: no snapshot at step {step:,}; there are {', '.join(map(str, steps))}")
+        return attrs.evolve(self, systems=self.systems[: steps.index(step) + 1])
+
     def built(self) -> Built:
         """The experiment built again; raises MeasureflowError where it cannot be."""
         return rebuilt(self.run, self.registry)

@@ -8,8 +8,10 @@ from measureflow import config
 from measureflow.api import Registry
 from measureflow.events import told
 from measureflow_plugins.bibliography import cited
+from measureflow_plugins.drawing.palette import NEGATIVE, POSITIVE
+from measureflow_plugins.observers.panels import Panel, panels
 from measureflow_plugins.reading.runs import Run, labels
-from measureflow_plugins.report.curves import COLOURS, figure, panels
+from measureflow_plugins.report.curves import COLOURS, figure
 from measureflow_plugins.report.replay import replay
 from measureflow_plugins.sweeps.tables import flat
 
@@ -19,15 +21,18 @@ def page(runs: Sequence[Run], registry: Registry) -> str:
     from plotly.offline import get_plotlyjs
 
     names = labels(runs)
-    main, parts = panels(runs)
+    measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
+    main, parts = panels(measured)
+    apart = [Panel(part, (part,)) for part in parts]
     return _rendered(
         title=", ".join(dict.fromkeys(run.experiment.name for run in runs)),
         runs=[_about(run, name, colour) for run, name, colour in zip(runs, names, COLOURS * len(runs), strict=False)],
-        metrics=main + parts,
-        figures={"main": figure(runs, names, main), "parts": figure(runs, names, parts) if parts else None},
+        metrics=measured,
+        figures={"main": figure(runs, names, main), "parts": figure(runs, names, apart) if parts else None},
         replays=[{"name": name, "replay": replay(run, registry)} for run, name in zip(runs, names, strict=True)],
         bibtex="\n\n".join(dict.fromkeys(entry for run in runs for entry in cited(run.experiment))),
         version=version("measureflow"),
+        signs={"positive": POSITIVE, "negative": NEGATIVE},
         plotly=get_plotlyjs(),
     )
 

@@ -4,7 +4,8 @@ Coordinates are 16-bit integers of the largest one, weights 8-bit integers with 
 """
 
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from measureflow.api import Built, MeasureflowError, Registry, System
 from measureflow_plugins.reading.charts import DATA, TEACHER, Chart, chart_of
-from measureflow_plugins.reading.densities import mesh_of, student, teacher
+from measureflow_plugins.reading.densities import mesh_of, student, teacher, window
 from measureflow_plugins.reading.runs import Run, rebuilt
 from measureflow_plugins.reading.snapshots import snapshots, steps_saved
 
@@ -52,15 +53,25 @@ def _view(chart: Chart, systems: Sequence[System], moving: Sequence[str], built:
     shown = [name for name in (DATA, *moving, TEACHER) if name in last and chart.shows(last[name])]
     frames = {name: _frames(chart, systems if name in moving else systems[-1:], name) for name in shown}
     extent = max(float(points.abs().max()) for points, _ in frames.values()) or 1.0
-    if chart.kind == "torus":
-        extent = float(np.pi)
+    densities = _densities(chart, systems, built)
     return {
         "kind": chart.kind,
         "names": list(chart.names),
         "extent": extent,
+        "window": densities["extent"] if densities and chart.kind == "plane" else _window(chart, frames.values()),
         "measures": [_measure(name, *frames[name], extent, last[name].whole, name in moving) for name in shown],
-        "densities": _densities(chart, systems, built),
+        "densities": densities,
     }
+
+
+def _window(chart: Chart, frames: Iterable[tuple[Tensor, Tensor]]) -> list[float] | None:
+    """Left, right, bottom and top of a page with axes, the same for all frames; None for the globe and the circle."""
+    if chart.kind in ("globe", "circle"):
+        return None
+    middle, half = torch.zeros(2, dtype=torch.float64), math.pi
+    if chart.kind != "torus":
+        middle, half = window([points[masses != 0] for points, masses in frames])
+    return [float(side) for k in range(2) for side in (middle[k] - half, middle[k] + half)]
 
 
 def _frames(chart: Chart, systems: Sequence[System], name: str) -> tuple[Tensor, Tensor]:
