@@ -169,12 +169,17 @@ def test_panels_stand_below_each_other_on_a_narrow_screen(browser: webdriver.Chr
 
 
 def test_labels_of_a_logarithmic_axis_are_few_and_written_alike(browser: webdriver.Chrome, page: str) -> None:
-    zoom = "const done = arguments[2]; Plotly.relayout('figure-main', {'yaxis.range': [arguments[0], arguments[1]]}).then(() => done(true))"
-    for low, high, expected in ((0, 1.5, "1 2 5 10 20"), (-4, 2, "1e-4 0.001 0.01 0.1 1 10 100"), (0, 0.3, "1 1.5")):
-        assert browser.execute_async_script(zoom, low, high)
-        WebDriverWait(browser, 10).until(
-            lambda b: ticks(b, low, high) == expected.replace("1e-4", "10<sup>-4</sup>").split(), f"{low} to {high}"
-        )
+    zoom = (
+        "const done = arguments[2];"
+        "Plotly.relayout('figure-main', {'yaxis.range': [arguments[0], arguments[1]]}).then(() => done(true))"
+    )
+
+    def shows(low: float, high: float, expected: str) -> bool:
+        return ticks(browser, low, high) == expected.replace("1e-4", "10<sup>-4</sup>").split()
+
+    for wanted in ((0, 1.5, "1 2 5 10 20"), (-4, 2, "1e-4 0.001 0.01 0.1 1 10 100"), (0, 0.3, "1 1.5")):
+        assert browser.execute_async_script(zoom, *wanted[:2])
+        WebDriverWait(browser, 10).until(lambda b, wanted=wanted: shows(*wanted), str(wanted))
     browser.find_element(By.ID, "reset").send_keys(Keys.ENTER)
 
 
