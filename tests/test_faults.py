@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from wrong import (
+    CACHE,
     CELL,
     Around,
     Bell,
@@ -27,6 +28,7 @@ from wrong import (
     Spread,
     Turns,
     Unfinished,
+    Walk,
 )
 
 from measureflow.domain import Space
@@ -62,6 +64,15 @@ FAULTS: dict[type, dict[str, str]] = {
         "pace": "says what it is",
     },
     Once: {"marks": "wrapped flow is kept", "reads": "wrapped flow is kept"},
+    Walk: {
+        "noise as h": "law in the long run",
+        "half the variance": "law in the long run",
+        "noise without the rate": "rate scales the step",
+        "no base": "law in the long run",
+        "forgets signs": "signs turn the potential",
+        "rate of the next step": "rate scales the step",
+        "rate squared": "rate scales the step",
+    },
     Repulsion: {
         "sign of some": "first variation",
         "gradient": "first variation",
@@ -110,6 +121,7 @@ FAULTS: dict[type, dict[str, str]] = {
         "truth": "reads are declared",
         "random": "same system same numbers",
         "hidden state": "same system same numbers",
+        "forgets masses": "a function of measures",
         "rows": "order of atoms",
         "not finite": "finite numbers",
         "sums by itself": "measured in parts",
@@ -121,18 +133,23 @@ FAULTS: dict[type, dict[str, str]] = {
         "new file": "resumed",
         "row": "opens and closes",
         "swallows": "lets errors through",
+        "appends again": "resumed leaves the same",
+        "overwrites": "whole files",
+        "keeps all": "systems are let go",
     },
     Cloud: {
         "size": "sizes are those yielded",
         "off the domain": "on its space",
         "global generator": "drawn by key",
         "dtype": "dtype obeyed",
+        "tests on the data": "no row in two sets",
     },
     Corner: {
         "size": "atoms are those yielded",
         "off the domain": "on the given space",
         "dtype": "dtype obeyed by the start",
         "hidden state": "started by key",
+        "mass": "tv is what it says",
     },
     Turns: {
         "in place": "pure",
@@ -143,6 +160,8 @@ FAULTS: dict[type, dict[str, str]] = {
         "zero step": "zero step is the identity",
         "hidden state": "no hidden state",
         "looks back": "in place is true",
+        "same draws": "draws have names",
+        "two players": "three players",
     },
     Around: {
         "marks": "wrapped scheme is kept",
@@ -157,6 +176,8 @@ FAULTS: dict[type, dict[str, str]] = {
         "dropped factor": "vector sums",
         "overwrites": "fresh results",
         "one atom": "one by one",
+        "last tile": "sizes across tiles",
+        "cache": "other numbers in the same memory",
     },
 }
 CLAIMS: dict[type, dict[str, Any]] = {Drift: {"keeps": "masses", "order": 1, "space": SPHERE}}
@@ -174,6 +195,7 @@ UNTRIED = {
 def checked(cls: Callable[..., Any], fault: str) -> Report:
     """The report on a component with a fault."""
     CELL[0] = 0
+    CACHE.clear()
     return check(cls(fault=fault), **CLAIMS.get(cls, {}))  # type: ignore[call-overload]
 
 

@@ -1,6 +1,7 @@
 """Components that are right, or wrong in the one way that their field `fault` names."""
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
 
+TILE = 64  # atoms
+CACHE: dict[tuple[object, ...], Field] = {}  # as CELL, what a component must not have
 CELL: list[int] = [0]  # what a component must not have: a memory between calls
 
 
@@ -130,6 +133,48 @@ class Once(WrappedFlow):
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         return self.flow.step(mu, potential, h, context)
+
+
+@final
+@attrs.frozen
+class Walk(Flow):
+    """dp = -r (s grad V - T grad log tau) dt + sqrt(2 T r) dW."""
+
+    kind: ClassVar[str] = "walk"
+    local: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = False
+    fault: str = ""
+    rate: Schedule = scheduled(1.0)
+    temperature: Schedule = scheduled(1.0)
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        size, T = self._size(h, context.step), self.temperature(context.step)
+        if size == 0:
+            return mu
+        sign = mu.sign.abs() if self.fault == "forgets signs" else mu.sign
+        move = potential(mu.points, Need.GRAD).grad * (-size * sign)[:, None]
+        if self.fault != "no base":
+            move = move + mu.domain.score(mu.points) * (T * size)
+        move = move + context.noise.normal(mu) * self._noise(size, h, T)
+        return mu.replace(points=mu.domain.retract(mu.points, mu.domain.tangent(mu.points, move)))
+
+    def _size(self, h: float, step: int) -> float:
+        match self.fault:
+            case "rate of the next step":
+                return h * self.rate(step + 1)
+            case "rate squared":
+                return h * self.rate(step) ** 2
+        return h * self.rate(step)
+
+    def _noise(self, size: float, h: float, T: float) -> float:
+        match self.fault:
+            case "noise as h":
+                return (2 * T) ** 0.5 * size
+            case "half the variance":
+                return (T * size) ** 0.5
+            case "noise without the rate":
+                return (2 * T * h) ** 0.5
+        return (2 * T * size) ** 0.5
 
 
 @final
@@ -353,6 +398,8 @@ class Spread(Metric):
                 return {"spread": value + torch.rand(())}
             case "hidden state":
                 return {"spread": value + counted()}
+            case "forgets masses":
+                return {"spread": nu.points[:, 0].square().mean()}
             case "rows":
                 return {"spread": nu.points[0, 0]}
             case "not finite":
@@ -363,7 +410,7 @@ class Spread(Metric):
 @final
 @attrs.frozen
 class Notes(Observer):
-    """A line for each system in notes.txt."""
+    """A line for each system in notes.txt, which starts with its step."""
 
     kind: ClassVar[str] = "notes"
     fault: str = ""
@@ -371,13 +418,21 @@ class Notes(Observer):
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         folder = {"elsewhere": stage.folder.parent, "here": Path()}.get(self.fault, stage.folder)
-        path = folder / "notes.txt"
+        path, kept, shown = folder / "notes.txt", list[System](), list[int]()
         with path.open("x" if self.fault == "new file" else "a") as file:
 
             def see(system: System, row: Mapping[str, float]) -> None:
                 if self.fault == "in place":
                     system["nu"].points.zero_()
+                if self.fault == "keeps all":
+                    kept.append(system)
+                if not shown and self.fault != "appends again":
+                    _rewind(path, system.step)
+                shown.append(system.step)
                 file.write(f"{system.step} {row['kl'] if self.fault == 'row' else row}\n")
+                file.flush()
+                if self.fault == "overwrites":
+                    (folder / "last.txt").write_text(str(system.step))
 
             if self.fault != "swallows":
                 yield see
@@ -386,20 +441,28 @@ class Notes(Observer):
                 yield see
 
 
+def _rewind(path: Path, step: int) -> None:
+    """Takes the lines of a step and of later ones off the end of a file."""
+    lines = path.read_text().splitlines(keepends=True)
+    before = "".join(line for line in lines if int(line.split()[0]) < step)
+    os.truncate(path, len(before.encode()))
+
+
 @final
 @attrs.frozen
 class Cloud(Source):
-    """`n` standard normals in R^3."""
+    """`n` standard normals in R^3, and `held` others as a test set."""
 
     kind: ClassVar[str] = "cloud"
     n: int = 12
+    held: int = 3
     fault: str = ""
 
     def space(self) -> Space:
         return Space(Sphere() if self.fault == "off the domain" else Euclidean(), 3)
 
     def sizes(self) -> Mapping[str, int]:
-        return {"data": self.n}
+        return {"data": self.n, "test": self.held}
 
     def world(self, setting: Setting) -> World:
         size = self.n + (self.fault == "size")
@@ -408,16 +471,21 @@ class Cloud(Source):
             points = setting.tensor(torch.randn(size, 3))
         if self.fault == "dtype":
             points = points.double()
-        return World(self.space(), {"data": Particles.uniform(points, self.space().domain)})
+        test = setting.noise.normal_rows(range(self.held), 3, points, "test")
+        if self.fault == "tests on the data":
+            test = points[: self.held]
+        sets = {"data": points, "test": test}
+        return World(self.space(), {name: Particles.uniform(each, self.space().domain) for name, each in sets.items()})
 
 
 @final
 @attrs.frozen
 class Corner(Init):
-    """`size` draws of the base law."""
+    """`size` draws of the base law, of total variation `tv`."""
 
     kind: ClassVar[str] = "corner"
     size: int = 5
+    tv: float = 2.0
     fault: str = ""
 
     def atoms(self, sizes: Mapping[str, int]) -> int:
@@ -429,7 +497,8 @@ class Corner(Init):
             normal = normal + counted()
         if self.fault == "dtype":
             normal = normal.double()
-        return Particles.uniform(normal if self.fault == "off the domain" else space.domain.sample(normal), space.domain)
+        points = normal if self.fault == "off the domain" else space.domain.sample(normal)
+        return Particles.uniform(points, space.domain, 1.0 if self.fault == "mass" else self.tv)
 
 
 @final
@@ -450,7 +519,9 @@ class Turns(Scheme):
     def advance(self, system: System, game: Game, h: float) -> System:
         if self.fault == "in place":
             system["nu"].points.mul_(0.5)
-        for name in list(game.players)[: 1 if self.fault == "forgets one" else None]:
+        for name in list(game.players)[: {"forgets one": 1, "two players": 2}.get(self.fault)]:
+            if self.fault == "same draws":
+                system = system.replace({name: game.walk(name, system, 0.0)})
             mu = game.walk(name, system, self._size(h), game.in_place)
             if self.fault == "looks back":
                 mu = mu.replace(points=mu.domain.retract(mu.points, mu.points - system[name].points))
@@ -525,6 +596,12 @@ class Plain(Local):
     def sums(self, phi: Feature, X: Tensor, Y: Tensor, a: Tensor | None, need: Need) -> Field:
         if self.fault == "forgets signs" and a is not None:
             a = a.abs()
+        if self.fault == "cache":
+            key = (X.data_ptr(), Y.data_ptr(), *X.shape, *Y.shape, need)
+            return CACHE.setdefault(key, Chunked().sums(phi, X, Y, a, need))
+        if self.fault == "last tile" and len(Y) > TILE:
+            tiled = len(Y) // TILE * TILE
+            Y, a = Y[:tiled], None if a is None else a[:tiled]
         field = Chunked().sums(phi, X, Y, a, need)
         if self.fault == "gradient" and field.maybe_grad is not None:
             return Field(field.maybe_value, field.grad / 2)

@@ -2,11 +2,12 @@
 
 A file has a list of tables for each family, `flow = [{kind = "langevin", temperature = 0.5}]`. Keys that start with an underscore
 say how it is tried: `_on`, the only space it is defined on (a domain's kind, or {domain = ..., dim = ...}), `_in`, keys of the
-experiment it is tried in, and `_signed`, `_keeps`, `_tv`, `_order`, `_sizes`, the fields of `Trial`. A path in a component is
-taken from the folder of the file.
+experiment it is tried in, and `_signed`, `_keeps`, `_tv`, `_order`, `_law`, `_counts`, `_sizes`, the fields of `Trial`. A path in
+a component is taken from the folder of the file.
 """
 
 import contextlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final, get_args
@@ -26,6 +27,8 @@ OPTIONS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "keeps": ((str,), f"one of {', '.join(get_args(Kept))}"),
     "tv": ((int, float), "a number"),
     "order": ((int,), "a whole number"),
+    "law": ((int, float), "a temperature above 0"),
+    "counts": ((list,), "a list of names"),
     "sizes": ((list,), "two whole numbers, [points, atoms]"),
     "on": ((str, dict), "the kind of a domain, or {domain = ..., dim = ...}"),
     "in": ((dict,), "a table of the experiment's keys"),
@@ -57,8 +60,7 @@ class Example:
     def check(self, registry: Registry, keops: bool = False) -> Report:
         """Tries every promise of it."""
         options = {name: value for name, value in self.how.items() if name not in ("on", "in")}
-        if "sizes" in options:
-            options["sizes"] = tuple(options["sizes"])
+        options |= {name: tuple(options[name]) for name in ("sizes", "counts") if name in options}
         if "in" in self.how:
             options["tables"] = self.how["in"]
         with contextlib.chdir(self.folder):
@@ -107,8 +109,12 @@ def _fits(key: str, value: Any) -> bool:
     """Whether an option has a value of its kind; of an unknown one that is said elsewhere."""
     if key not in OPTIONS:
         return True
+    if key == "law":
+        return type(value) in (int, float) and 0 < value < math.inf
     if key == "keeps":
         return value in get_args(Kept)
+    if key == "counts":
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
     if key == "sizes":
         return isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
     return type(value) in OPTIONS[key][0]

@@ -9,7 +9,7 @@ from measureflow.measure import System
 from measureflow.metric import Metric, View
 from measureflow.testing.common import rebuilt
 from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
-from measureflow.testing.systems import copied, reordered
+from measureflow.testing.systems import copied, reordered, split
 from measureflow.testing.trial import Trial
 
 ROUNDING = 1e-6  # allowed between two orders of the atoms: sums are rounded at 1e-16, iterations stop at about 1e-7
@@ -92,6 +92,19 @@ def order_of_atoms(metric: Metric, trial: Trial) -> Found:
             yield close(f"{key} with {name} in another order", torch.tensor(got[key]), value, ROUNDING)
 
 
+@promise("weigh atoms by their masses; what depends on their number, such as a standard error, is named by counts")
+def a_function_of_measures(metric: Metric, trial: Trial) -> Found:
+    """With each atom of a measure that it reads split into two, the numbers are the same."""
+    system, view = start(metric, trial)
+    first = {name: value for name, value in numbers(metric, system, view).items() if name not in trial.counts}
+    if not first:
+        raise InapplicableError("all its numbers are said to depend on the number of atoms")
+    for name in metric.reads:
+        got = numbers(metric, system.replace({name: split(system[name])}), view)
+        for key, value in first.items():
+            yield close(f"{key} with the atoms of {name} split", torch.tensor(got[key]), value, ROUNDING)
+
+
 PROMISES: tuple[Promise, ...] = (
     names_are_declared,
     finite_numbers,
@@ -99,4 +112,5 @@ PROMISES: tuple[Promise, ...] = (
     same_system_same_numbers,
     reads_are_declared,
     order_of_atoms,
+    a_function_of_measures,
 )

@@ -1,18 +1,22 @@
 """What an observer promises, in a run folder of its own."""
 
 import contextlib
+import gc
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from measureflow.log import Log
+from measureflow.log import METRICS, Log
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Stage
 from measureflow.testing.promise import Found, Promise, holds, promise, same
-from measureflow.testing.systems import copied
+from measureflow.testing.systems import copied, twin
 from measureflow.testing.trial import Trial
 
 ROWS: tuple[Row, ...] = ({"kl": 0.5, "tv": 2.0}, {}, {"kl": 0.25, "tv": 1.5})  # a row is empty where no metric was due
+
+SHOWN, HELD = 6, 2  # systems; an observer may want the first and the last
 
 
 @contextlib.contextmanager
@@ -32,10 +36,10 @@ def _systems(trial: Trial) -> list[System]:
     return [System(system.measures, step, 0.01 * step) for step in range(3)]
 
 
-def _watched(observer: Observer, stage: Stage, systems: list[System], first: int = 0) -> None:
-    """Shows the systems from number `first` on to the observer, with the log of metrics that every run has."""
+def _watched(observer: Observer, stage: Stage, systems: list[System], first: int = 0, last: int = len(ROWS)) -> None:
+    """Shows the systems from number `first` to before `last` to the observer, with the log of metrics that every run has."""
     with Log().watch(stage) as log, observer.watch(stage) as see:
-        for system, row in list(zip(systems, ROWS, strict=True))[first:]:
+        for system, row in list(zip(systems, ROWS, strict=True))[first:last]:
             _shown(log, see, system, row)
 
 
@@ -100,4 +104,72 @@ def lets_errors_through(observer: Observer, trial: Trial) -> Found:
         yield holds(f"{error.__name__} did not come out", bool(caught))
 
 
-PROMISES: tuple[Promise, ...] = (opens_and_closes, pure, own_folder, resumed, lets_errors_through)
+@promise("drop what a run before wrote of the step it resumes from and of later ones, or write files whole")
+def resumed_leaves_the_same(observer: Observer, trial: Trial) -> Found:
+    """Files that are the same after each whole run are the same after one that was resumed."""
+    whole, again, after = (_left(observer, trial, *parts) for parts in (((0, 3),), ((0, 3),), ((0, 2), (1, 3))))
+    settled = {name for name, content in whole.items() if again.get(name) == content}  # others hold a time, say
+    differ = sorted(name for name in settled if after.get(name) != whole[name])
+    yield holds(f"other after a resume: {', '.join(differ)}", not differ)
+    yield f"{len(settled)} files" if settled else "leaves no file that is the same after each run"
+
+
+def _left(observer: Observer, trial: Trial, *parts: tuple[int, int]) -> dict[str, bytes]:
+    """What the observer leaves behind after it watched the systems of each part, one after another."""
+    systems = _systems(trial)
+    with _stage(trial) as stage:
+        for part in parts:
+            _watched(observer, stage, systems, *part)
+        return {name: content for name, (_, content) in _files(stage.folder).items()}
+
+
+def _files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """The inode and the content of each file but the log of metrics."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != METRICS]
+    return {str(path.relative_to(folder)): (path.stat().st_ino, path.read_bytes()) for path in files}
+
+
+@promise("write by measureflow.files.replacing, or only append: a run may be killed while a file is half written")
+def whole_files(observer: Observer, trial: Trial) -> Found:
+    """A file that changes is replaced as a whole, or grows at its end."""
+    systems = _systems(trial)
+    torn: set[str] = set()
+    with _stage(trial) as stage, Log().watch(stage) as log, observer.watch(stage) as see:
+        before = _files(stage.folder)
+        for system, row in zip(systems, ROWS, strict=True):
+            _shown(log, see, system, row)
+            now = _files(stage.folder)
+            torn |= {name for name in before.keys() & now.keys() if _overwritten(before[name], now[name])}
+            before = now
+    yield holds(f"overwritten in place: {', '.join(sorted(torn))}", not torn)
+
+
+def _overwritten(before: tuple[int, bytes], now: tuple[int, bytes]) -> bool:
+    return before[0] == now[0] and not now[1].startswith(before[1])
+
+
+@promise("keep numbers, not systems: a long run would fill the memory")
+def systems_are_let_go(observer: Observer, trial: Trial) -> Found:
+    """Of the systems that it saw, it holds on to two at most."""
+    shown = []
+    with _stage(trial) as stage, observer.watch(stage) as see:
+        for step in range(SHOWN):
+            system = twin(System(trial.here()[1].measures, step, 0.01 * step))
+            shown.append(weakref.ref(next(iter(system.measures.values())).points))
+            see(system, {})
+            del system
+        gc.collect()
+        held = sum(ref() is not None for ref in shown)
+    yield holds(f"{held} of the {SHOWN} systems that it saw are still held", held <= HELD)
+
+
+PROMISES: tuple[Promise, ...] = (
+    opens_and_closes,
+    pure,
+    own_folder,
+    resumed,
+    lets_errors_through,
+    resumed_leaves_the_same,
+    whole_files,
+    systems_are_let_go,
+)

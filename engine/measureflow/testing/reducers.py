@@ -14,6 +14,8 @@ from measureflow.testing.report import Gap
 from measureflow.testing.systems import dense, measure, normals
 from measureflow.testing.trial import Trial
 
+MANY, FEW = 4161, 67  # more than 4096, and no multiple of a usual tile
+
 
 def asked(reducer: Reducer, trial: Trial) -> tuple[Feature, Tensor, list[Particles]]:
     """A feature, points, and two sources: of unequal signed masses, and of equal ones, which are stored once."""
@@ -123,6 +125,35 @@ def atoms_and_totals(reducer: Reducer, trial: Trial) -> Found:
     yield close("total of vectors", reducer.total(source, source.points), source.points.sum(0))
 
 
+@promise("the last tile is shorter than the others: sum over it too")
+def sizes_across_tiles(reducer: Reducer, trial: Trial) -> Found:
+    """Sums over more atoms or points than a tile holds, and not a multiple of one, are those of the whole matrix."""
+    phi, x = asked(reducer, trial)[0], trial.space
+    for n, m in ((MANY, FEW), (FEW, MANY)):
+        at, source = x.domain.sample(normals(n, x.dim)), measure(phi.parameter_space(x), m, seed=5, signed=True)
+        yield from _sums(f"of {m} atoms at {n} points", reducer, phi, at, source)
+
+
+@promise("keep nothing by address or by size: points are overwritten between calls")
+def other_numbers_in_the_same_memory(reducer: Reducer, trial: Trial) -> Found:
+    """Where points and atoms are overwritten, the sums are those of the new ones."""
+    phi, at, sources = asked(reducer, trial)
+    for source in sources:
+        reducer.field(phi, at, source, Need.BOTH)
+        at.copy_(trial.space.domain.sample(normals(*at.shape, seed=30)))
+        source.points.copy_(source.domain.sample(normals(*source.points.shape, seed=31)))
+        yield from _sums("after overwriting", reducer, phi, at, source)
+
+
+def _sums(when: str, reducer: Reducer, phi: Feature, at: Tensor, source: Particles) -> Iterator[Gap]:
+    leaf = at.clone().requires_grad_()
+    value = dense(phi, leaf, source)
+    (grad,) = torch.autograd.grad(value.sum(), leaf)
+    field = reducer.field(phi, at, source, Need.BOTH)
+    yield close(f"values {when}", field.value, value)
+    yield close(f"gradients {when}", field.grad, grad)
+
+
 PROMISES: tuple[Promise, ...] = (
     values,
     gradients,
@@ -131,4 +162,6 @@ PROMISES: tuple[Promise, ...] = (
     fresh_results,
     one_by_one,
     atoms_and_totals,
+    sizes_across_tiles,
+    other_numbers_in_the_same_memory,
 )

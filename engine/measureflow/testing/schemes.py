@@ -1,9 +1,13 @@
 """What a scheme promises of one step of a small game."""
 
+from typing import ClassVar, final
+
 import attrs
 import torch
 
-from measureflow.measure import System
+from measureflow.coupling import Potential
+from measureflow.flow import Context, Flow
+from measureflow.measure import Particles, System
 from measureflow.noise import Keyed
 from measureflow.scheme import Game, Scheme
 from measureflow.stream import ROWS
@@ -145,6 +149,47 @@ def wrapped_scheme_is_kept(scheme: Scheme, trial: Trial) -> Found:
         yield holds("it is in place, and the scheme that it plays is not", not wrapper.in_place)
 
 
+@promise("give each walk of a step noise of its own: `attrs.evolve(game, noise=game.noise.at(...))`")
+def draws_have_names(scheme: Scheme, trial: Trial) -> Found:
+    """No two draws of a step have one name, which would make them the same numbers."""
+    game, system = start(scheme, trial)
+    players = {name: (Drawing(),) for name in game.players}
+    objections = [*scheme.objections(players)]
+    if objections:
+        raise InapplicableError(f"it takes no flow that draws: {objections[0]}")
+    noise = Watched(Keyed(0))
+    scheme.advance(system, attrs.evolve(game, players=players, noise=noise), H)
+    twice = sorted({name for name in noise.names if noise.names.count(name) > 1})
+    yield holds(f"drawn twice under {', '.join(twice)}", not twice)
+
+
+@promise("go through game.players, however many there are")
+def three_players(scheme: Scheme, trial: Trial) -> Found:
+    """In a game of three measures each of them moves."""
+    game, system = start(scheme, trial)
+    space, flow = trial.experiment.data.space(), trial.registry.get("flow", "wasserstein")()
+    moving = {name: measure(space, 6 + i, i) for i, name in enumerate(("first", "second", "third"))}
+    moving = {name: mu.replace(marks=scheme.marks(mu)) for name, mu in moving.items()}
+    players = dict.fromkeys(moving, (flow,))
+    three = attrs.evolve(game, players=players, coupling=Alone(quadratic(space.dim)))
+    following = turns(scheme, three, system.replace(moving), H)
+    for name, mu in moving.items():
+        yield holds(f"the {name} of three did not move", not torch.equal(mu.points, following[name].points))
+
+
+@final
+@attrs.frozen
+class Drawing(Flow):
+    """A flow that moves by its noise alone."""
+
+    kind: ClassVar[str] = "drawing"
+    local: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = False
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        return mu.replace(points=mu.domain.retract(mu.points, h * mu.domain.tangent(mu.points, context.noise.normal(mu))))
+
+
 PROMISES: tuple[Promise, ...] = (
     pure,
     no_hidden_state,
@@ -154,4 +199,6 @@ PROMISES: tuple[Promise, ...] = (
     first_order,
     in_place_is_true,
     wrapped_scheme_is_kept,
+    draws_have_names,
+    three_players,
 )

@@ -1,5 +1,6 @@
 """What sources and inits promise: what they yield is what they said, where they said, and drawn by key."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 import attrs
@@ -10,7 +11,7 @@ from measureflow.footprint import spaces
 from measureflow.measure import Particles
 from measureflow.noise import Keyed
 from measureflow.source import Init, Setting, Source
-from measureflow.testing.promise import Found, Promise, close, holds, promise, same
+from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
 from measureflow.testing.report import Gap
 from measureflow.testing.trial import Trial
 
@@ -84,7 +85,21 @@ def _tensors(made: Yielded) -> dict[str, torch.Tensor]:
     return {f"{name}.{part}": tensor for name, mu in made.items() for part, tensor in mu.tensors.items()}
 
 
-SOURCE: tuple[Promise, ...] = (sizes_are_those_yielded, on_its_space, dtype_obeyed, drawn_by_key)
+@promise("split the points into data, test and validation: none may be in two of them, or a test says nothing")
+def no_row_in_two_sets(source: Source, trial: Trial) -> Found:
+    """Data, test and whatever else stands still beside them have no points in common."""
+    world = _world(source, setting())
+    rows = {name: mu.points.tolist() for name, mu in world.items() if name != "teacher"}
+    sets = {name: set(map(tuple, points)) for name, points in rows.items()}
+    if len(sets) < 2:
+        raise InapplicableError("there is one set")
+    if any(len(sets[name]) < len(points) for name, points in rows.items()):
+        raise InapplicableError("points repeat within a set, so that they may between two")
+    for one, other in itertools.combinations(sets, 2):
+        yield holds(f"{len(sets[one] & sets[other])} rows are in both {one} and {other}", not sets[one] & sets[other])
+
+
+SOURCE: tuple[Promise, ...] = (sizes_are_those_yielded, on_its_space, dtype_obeyed, drawn_by_key, no_row_in_two_sets)
 
 
 def _started(init: Init, trial: Trial, made: Setting) -> tuple[str, Particles]:
@@ -128,4 +143,20 @@ def started_by_key(init: Init, trial: Trial) -> Found:
     yield from _keyed(lambda made: dict([_started(init, trial, made)]))
 
 
-INIT: tuple[Promise, ...] = (atoms_are_those_yielded, on_the_given_space, dtype_obeyed_by_the_start, started_by_key)
+@promise("give the atoms masses that sum to tv in size: log_mass = log(tv / size) each, say")
+def tv_is_what_it_says(init: Init, trial: Trial) -> Found:
+    """The masses of a start with a field `tv` sum to it in size."""
+    tv = getattr(init, "tv", None)
+    if not isinstance(tv, float):
+        raise InapplicableError("it has no tv")
+    _, mu = _started(init, trial, setting())
+    yield close("the total variation", mu.mass.abs().sum(), tv)
+
+
+INIT: tuple[Promise, ...] = (
+    atoms_are_those_yielded,
+    on_the_given_space,
+    dtype_obeyed_by_the_start,
+    started_by_key,
+    tv_is_what_it_says,
+)

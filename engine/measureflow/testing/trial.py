@@ -13,6 +13,7 @@ from measureflow.feature import Feature
 from measureflow.loading import from_tables
 from measureflow.measure import System
 from measureflow.plugins import Registry
+from measureflow.schedule import within
 from measureflow.simulate import advance
 from measureflow.testing.systems import twin
 
@@ -46,6 +47,9 @@ class Trial:
     - `keeps`: what of the masses a flow keeps: "masses" each of them, "mass" their sum, "tv" the sum of their sizes;
     - `tv`: a bound on the total variation after a step of a flow;
     - `order`: the weak order of a flow in the step size, tried on a linear force;
+    - `law`: the temperature T of the law exp(-V/T) dtau that a flow samples; without it, the flow's own `temperature` if it
+      has one and draws normals;
+    - `counts`: the numbers of a metric that depend on how many atoms there are: unbiased estimates, standard errors;
     - `feature`: the feature that a reducer is tried with; `sizes`: the numbers (n, m) of points and atoms of sums;
     - `keops`: also evaluate features and couplings by KeOps, and try KeOps itself, which compiles for seconds the first time.
     """
@@ -57,6 +61,8 @@ class Trial:
     keeps: Kept | None = None
     tv: float | None = None
     order: int | None = None
+    law: float | None = attrs.field(default=None, validator=within(0.0, open_low=True))
+    counts: tuple[str, ...] = ()
     feature: Feature | None = None
     sizes: tuple[int, int] = (30, 12)
     keops: bool = False

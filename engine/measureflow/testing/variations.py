@@ -6,10 +6,10 @@ from torch import Tensor
 from measureflow.chunked import Chunked
 from measureflow.coupling import Coupling
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Need, Particles, System
+from measureflow.measure import Need, System
 from measureflow.testing.couplings import start
 from measureflow.testing.promise import DIFFERENCE, STEP, Found, InapplicableError, Promise, close, promise
-from measureflow.testing.systems import normals, reordered
+from measureflow.testing.systems import normals, reordered, split
 from measureflow.testing.trial import Trial
 
 
@@ -58,20 +58,13 @@ def a_functional_of_measures(coupling: Coupling, trial: Trial) -> Found:
     for name in coupling.moves:
         mu = system[name]
         other = system.replace({name: reordered(mu, torch.arange(mu.size).roll(1))})
-        split = system.replace({name: _split(mu)})
-        for what, changed in (("in another order", other), ("split into halves", split)):
+        halves = system.replace({name: split(mu)})
+        for what, changed in (("in another order", other), ("split into halves", halves)):
             yield close(f"value with atoms of {name} {what}", coupling.value(changed, Chunked()), value)
             for moved in coupling.moves:
                 at = system[moved].points
                 one, two = (coupling.bind(moved, each, Chunked())(at, Need.VALUE).value for each in (system, changed))
                 yield close(f"potential of {moved} with atoms of {name} {what}", two, one)
-
-
-def _split(mu: Particles) -> Particles:
-    """Each atom as a third and two thirds of it."""
-    twice = mu.take(torch.arange(2 * mu.size) % mu.size)
-    share = torch.tensor([[1 / 3], [2 / 3]], dtype=torch.float64).log().repeat(1, mu.size).view(-1)
-    return twice.replace(log_mass=twice.log_mass + share)
 
 
 @promise("look at shapes, at sums over pairs i != j and at divisions by size - 1")

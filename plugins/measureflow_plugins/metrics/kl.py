@@ -1,10 +1,10 @@
 """Kullback-Leibler divergence of the student from the teacher."""
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar, final
 
 import attrs
+import torch
 from torch import Tensor
 
 from measureflow.measure import Need, System
@@ -35,5 +35,5 @@ class Kl(Metric):
         f = learned(system, view, at, Need.VALUE).value
         gap = taught(system, view, at, Need.VALUE).value - self.beta * f
         top = view.reducer.largest(at, gap)
-        total, mean = view.reducer.total(at, (gap - top).exp()), view.reducer.total(at, gap) / at.whole
-        return {"kl": total.log() + top - math.log(at.whole) - mean}
+        rise, mean, mass = (view.reducer.total(at, at.mass * part) for part in ((gap - top).exp(), gap, torch.ones_like(gap)))
+        return {"kl": (rise / mass).log() + top - mean / mass}

@@ -29,4 +29,5 @@ class Score(Metric):
     def measure(self, system: System, view: View) -> Mapping[str, Tensor | float]:
         at = system[self.at]
         gap = self.beta * learned(system, view, at, Need.GRAD).grad - taught(system, view, at, Need.GRAD).grad
-        return {"score": view.reducer.total(at, at.domain.tangent(at.points, gap).square().sum(1)) / at.whole}
+        square = at.domain.tangent(at.points, gap).square().sum(1)
+        return {"score": view.reducer.total(at, at.mass * square) / view.reducer.total(at, at.mass)}
