@@ -174,10 +174,23 @@ def test_tune_makes_a_table_that_the_planner_then_uses(shell: Shell, monkeypatch
         assert said.code == 0, said
         own = planning.tuned_path()
         assert str(own) in said.out
-        assert planning.planner("cpu").where == "this machine's table"
+        assert planning.planner("cpu").where == "this machine's table and the shipped one"
         assert len(read(own).rows) > 4
     finally:
         planning.planner.cache_clear()
+
+
+def test_tune_has_a_limit_and_keeps_what_it_did_not_measure(shell: Shell) -> None:
+    old = table(compiled=1.0)  # of relu sums GRAD in float32, and more of it than is measured now
+    other = [attrs.evolve(row, dtype="float64") for row in old.rows]
+    save(attrs.evolve(old, rows=(*old.rows, *other)), Path("own.json"))
+    said = shell("tune", "--device", "cpu", "--dtype", "float32", "--every", 2, "--minutes", 1e-9, "--out", "own.json")
+    assert said.code == 0, said
+    assert "stopped; not measured: relu sums VALUE float32, gaussian sums GRAD float32" in said.err.replace("\n", " ")
+    rows = read(Path("own.json")).rows
+    assert len([row for row in rows if row.dtype == "float64"]) == len(other)
+    assert {(row.profile, row.what) for row in rows if row.dtype == "float32"} == {("relu", "sums GRAD")}
+    assert len({row.candidate for row in rows if row.dtype == "float32"}) > 1  # this machine's, and no longer the old ones
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -34,6 +34,11 @@ class Row:
     width: int
     seconds: float
 
+    @property
+    def kind(self) -> Key:
+        """What ways to sum are compared for."""
+        return self.device, self.dtype, self.profile, self.what
+
     @classmethod
     def of(cls, request: Request, candidate: str, seconds: float) -> "Row":
         return cls(*_key(request), candidate, request.n_out, request.n_in, request.width, seconds)
@@ -64,8 +69,9 @@ class Costs:
         return any(row.device == device for row in self.rows)
 
     def over(self, older: "Costs") -> "Costs":
-        """These costs, and the older ones of the devices that these say nothing of."""
-        kept = tuple(row for row in older.rows if not self.measured_on(row.device))
+        """These costs, and the older ones of the kinds of sums that these say nothing of: times of two tables are never mixed."""
+        known = {row.kind for row in self.rows}
+        kept = tuple(row for row in older.rows if row.kind not in known)
         return Costs(kept + self.rows, self.facts, {**older.first, **self.first})
 
     @functools.cached_property

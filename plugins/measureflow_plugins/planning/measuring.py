@@ -1,7 +1,7 @@
 """Measures what sums cost on this machine, for the planner's table."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import final
 
 import attrs
@@ -16,7 +16,7 @@ from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.planning.candidates import candidates, failing
 from measureflow_plugins.planning.clock import alternating
-from measureflow_plugins.planning.costs import Row
+from measureflow_plugins.planning.costs import Row, what
 
 ROUNDS = 3
 TALL = [(300, 64, 3), (2_000, 64, 15), (20_000, 8, 15), (20_000, 64, 3), (20_000, 64, 15), (20_000, 64, 100), (200_000, 16, 3),
@@ -35,25 +35,40 @@ class Work:
     dtype: torch.dtype
     shape: tuple[int, int, int]
 
+    @property
+    def kind(self) -> str:
+        """Profile, sums and precision, in words."""
+        asked = self.request(torch.device("cpu"))
+        return f"{asked.profile} {what(asked)} {str(self.dtype).removeprefix('torch.')}"
+
     def request(self, device: torch.device) -> Request:
         n, m, d = self.shape
         empty = torch.empty(0, d, dtype=self.dtype, device=device)
         return attrs.evolve(request(self.op, self.phi, empty, empty, self.need), n_out=n, n_in=m)
 
 
-def works() -> list[Work]:
-    """Everything that a table has, in an order that compiles each formula once."""
+def works(dtype: str | None = None) -> list[Work]:
+    """Everything that a table has, kind by kind, so that each formula is compiled once; first what experiments ask for most."""
     kinds: list[tuple[str, Op, Need]] = [
         ("relu", "sums", Need.GRAD), ("relu", "sums", Need.VALUE),
         *itertools.product(("gaussian", "arc-cosine"), ("sums",), (Need.GRAD, Need.VALUE, Need.BOTH)),
         ("relu", "directed", Need.GRAD), ("gaussian", "directed", Need.GRAD), ("gaussian", "vectors", Need.VALUE),
     ]  # fmt: skip
     return [
-        Work(_feature(profile, op, shape[2]), op, need, dtype, shape)
+        Work(_feature(profile, op, shape[2]), op, need, getattr(torch, name), shape)
+        for name in ("float32", "float64")
+        if dtype in (None, name)
         for profile, op, need in kinds
-        for dtype in (torch.float32, torch.float64)
         for shape in SHAPES
     ]
+
+
+def by_kind(asked: Iterable[Work]) -> dict[str, list[Work]]:
+    """Works by the kind of their sums: `relu sums GRAD float32`, say."""
+    kinds: dict[str, list[Work]] = {}
+    for work in asked:
+        kinds.setdefault(work.kind, []).append(work)
+    return kinds
 
 
 def _feature(profile: str, op: Op, d: int) -> Feature:

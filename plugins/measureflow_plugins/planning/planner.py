@@ -71,10 +71,10 @@ def _lacking(request: Request) -> str:
 
 @functools.cache
 def planner(device: str) -> Planner:
-    """The planner for "cpu" or "cuda": from this machine's own table if `measureflow tune` measured there, else the shipped one."""
+    """The planner for "cpu" or "cuda": from this machine's own table if `measureflow tune` measured there, and the shipped one."""
     path = tuned_path()
     if path.exists() and (own := read(path)).measured_on(device):
-        return Planner(own, "this machine's table")
+        return Planner(own.over(shipped()), "this machine's table and the shipped one")
     return Planner(shipped(), "the shipped table")
 
 
