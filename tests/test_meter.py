@@ -41,7 +41,7 @@ from measureflow_plugins.inits.union import joined
 from measureflow_plugins.meter.coarse import Coarse
 from measureflow_plugins.meter.estimates import Estimate, deviation, of_atoms, of_data, of_step
 from measureflow_plugins.meter.meter import cost, metered, plan
-from measureflow_plugins.meter.runs import refined
+from measureflow_plugins.meter.runs import Rows, Run, ended, refined
 from measureflow_plugins.schemes.sequential import Sequential
 from measureflow_plugins.schemes.simultaneous import Simultaneous
 from measureflow_plugins.schemes.substeps import Substeps
@@ -83,7 +83,7 @@ def simple(registry: Registry, metric: Metric, **changes: Any) -> Experiment:
 def parts(e: Experiment, registry: Registry, seeds: int, only: tuple[str, ...], resamples: int = 2) -> dict[str, Estimate]:
     """The estimates of the one metric, from the runs that they need and no others."""
     planned = [[one for one in seed if one.part in ("base", *only)] for seed in plan(e, seeds, resamples)]
-    (found,) = metered(planned, registry, "test", lambda work: None)
+    (found,) = metered(planned, lambda _, one: ended(one, registry, "test", lambda: None))
     return {part.part: part for part in found.parts}
 
 
@@ -348,6 +348,32 @@ def test_the_command_says_its_cost_first_and_writes_every_number(shell: Shell) -
     assert "test: nothing changed" in told["metrics"]["tv"]["line"]
 
 
+def test_after_ctrl_c_it_goes_on(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are those of a command that was not stopped, and no run is taken twice."""
+    given = ("error", shell.write(), "--seeds", 2, "--resamples", 2)
+    whole = shell(*given, "--out", "whole")
+    taken: list[str] = []
+
+    def stopping(one: Run, *rest: Any) -> Rows:
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+        taken.append(one.part)
+        return ended(one, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("measureflow_plugins.commands.error.ended", stopping)
+        said = shell(*given, "--out", "part")
+    assert (said.code, said.err.splitlines()[-1]) == (130, "stopped; the same command with --out part goes on")
+    with Path("part/runs.jsonl").open("a") as file:
+        file.write('{"step": 3, "rows"')  # a line that was cut short
+    again = shell(*given, "--out", "part")
+    assert again.out == whole.out
+    assert "run 5 of 12" in again.err
+    assert "run 4 of 12" not in again.err
+    assert Path("part/runs.jsonl").read_text() == Path("whole/runs.jsonl").read_text()
+    assert "not what was asked" in shell("error", shell.write(), "--seeds", 3, "--out", "part").err
+
+
 def test_the_docs_command_runs(shell: Shell) -> None:
     (command,) = re.findall(r"^measureflow (error .*)$", (ROOT / "docs" / "error-meter.md").read_text(), re.MULTILINE)
     name, file, *rest = shlex.split(command)
@@ -369,7 +395,7 @@ def test_a_step_in_parts_that_fails_names_its_flow(registry: Registry) -> None:
 def test_what_it_costs_is_what_it_does(registry: Registry) -> None:
     e, done = simple(registry, Power()), []
     planned = plan(e, 2, 2)
-    metered(planned, registry, "test", done.append)
+    metered(planned, lambda _, one: ended(one, registry, "test", lambda: done.append(one.work)))
     assert sum(done) - e.steps * 2 == e.steps * (cost(planned).work - 2)
     assert cost(planned).runs == 10
 

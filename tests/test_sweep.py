@@ -24,9 +24,10 @@ from measureflow.files import holding
 from measureflow.plugins import Registry
 from measureflow_plugins.observers.progress import Bar
 from measureflow_plugins.sweeps import grid, launch
-from measureflow_plugins.sweeps.members import Member, run_all
+from measureflow_plugins.sweeps.members import Member, Outcome, run_all
 from measureflow_plugins.sweeps.naming import LONGEST, ends, joined, labels
 from measureflow_plugins.sweeps.processes import OUTSIDE, Failure, Job, run_jobs
+from measureflow_plugins.sweeps.report import standing, table
 
 RATE = "measures.gamma.flows.0.rate"
 DOCS = Path(__file__).parents[1] / "docs" / "sweeps"
@@ -88,6 +89,26 @@ def test_words_differ_and_fit_a_folder() -> None:
     long = [joined(number, {"x": "y" * 200}) for number in range(2)]
     assert long[0] != long[1]
     assert len(long[0]) <= LONGEST
+
+
+def ended(name: str, seconds: float, kl: float, **settings: Any) -> Outcome:
+    return Outcome(name, settings, 0, name, "done", {"kl": kl}, seconds)
+
+
+def test_seeds_of_one_setting_have_a_mean() -> None:
+    found = [ended(f"{h},{seed}", 1.0, h + seed, step=h, seed=seed) for h in (1, 2) for seed in (0, 2)]
+    shown = table([*found, ended("3", 1.0, 9.0, step=3, seed=0)], "x")
+    kl = list(shown.columns[-1].cells)
+    assert kl == ["1", "3", "2 +- 1.4", "2", "4", "3 +- 1.4", "9"]
+    assert list(shown.columns[1].cells)[2] == "mean +- sd"
+    alone = [ended(f"trial-{i}", 1.0, i, step=1) for i in range(2)]
+    assert len(list(table(alone, "x").columns[-1].cells)) == 2
+
+
+def test_progress_says_what_is_left_and_the_best_so_far() -> None:
+    seen = [ended("a", 100.0, 3.0), ended("b", 300.0, 2.0)]
+    assert standing(seen, 10, 2, "kl") == "2 of 10, least kl 2 by b, about 13.3 minutes left"
+    assert standing(seen, 2, 1) == "2 of 2"
 
 
 # --- what is refused ---

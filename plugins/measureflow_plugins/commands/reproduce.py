@@ -19,10 +19,10 @@ from measureflow_plugins.reading.groups import Group, group
 from measureflow_plugins.reading.levels import Comparison, compare
 from measureflow_plugins.reading.runs import read
 from measureflow_plugins.reading.words import table
-from measureflow_plugins.studies.cost import seconds, spoken
 from measureflow_plugins.studies.study import PAPER, SMALL, ScaleName, Study, members, names
 from measureflow_plugins.studies.study import read as read_study
 from measureflow_plugins.studies.verdict import Finding, findings, overall, words
+from measureflow_plugins.sweeps.cost import seconds, spoken
 from measureflow_plugins.sweeps.members import Member, Outcome, run_all, save_index
 from measureflow_plugins.sweeps.report import claim, showing, stopped
 
@@ -46,7 +46,7 @@ def reproduce(registry: Registry, name: str, settings: tuple[str, ...], scale: S
     click.echo(f"{study.title} ({study.source})")
     _announce(cases, seconds(cases, registry), jobs)
     try:
-        with showing(study.title, len(everyone)) as see:
+        with showing(study.title, len(everyone), jobs) as see:
             outcomes = run_all(everyone, folder, jobs, see)
     except KeyboardInterrupt:
         stopped(folder)

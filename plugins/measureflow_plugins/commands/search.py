@@ -17,6 +17,7 @@ from measureflow.errors import unknown
 from measureflow.files import write
 from measureflow.plugins import Registry
 from measureflow_plugins.extras import needed
+from measureflow_plugins.sweeps.cost import announced
 from measureflow_plugins.sweeps.members import Member, Outcome, outcome, run_all, save_index
 from measureflow_plugins.sweeps.ranges import Range, ranges
 from measureflow_plugins.sweeps.report import claim, showing, stopped, table
@@ -44,8 +45,11 @@ def search(
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{first['name']}"
     claim(folder, "search.toml", f"{given}# --metric {metric}\n")
     looking = Search(space, tables, folder, metric, f"last {metric}", first.get("seed", 0))
+    left = trials - len(over({each.name: each for each in recorded(folder)}))
+    if left > 0:
+        click.echo(announced(first, registry, left, jobs), err=True)
     try:
-        with showing(first["name"], trials) as see:
+        with showing(first["name"], trials, jobs, looking.of) as see:
             outcomes = looking.run(trials, jobs, see)
     except KeyboardInterrupt:
         stopped(folder)

@@ -10,6 +10,7 @@ from rich.console import Console
 from measureflow.cli import FOLDER, SETTINGS
 from measureflow.plugins import Registry
 from measureflow_plugins.sweeps import grid
+from measureflow_plugins.sweeps.cost import announced
 from measureflow_plugins.sweeps.members import outcome, run_all, save_index
 from measureflow_plugins.sweeps.report import claim, showing, stopped, table
 from measureflow_plugins.sweeps.tables import split
@@ -28,8 +29,11 @@ def sweep(registry: Registry, file: Path, settings: tuple[str, ...], out: Path |
     name = members[0].tables["name"]
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
     claim(folder, "sweep.toml", given)
+    left = [member for member in members if outcome(member, folder).status != "done"]
+    if left:
+        click.echo(announced(left[0].tables, registry, len(left), jobs), err=True)
     try:
-        with showing(name, len(members)) as see:
+        with showing(name, len(members), jobs) as see:
             outcomes = run_all(members, folder, jobs, see)
     except KeyboardInterrupt:
         save_index([outcome(member, folder) for member in members], folder)

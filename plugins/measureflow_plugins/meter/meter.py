@@ -1,6 +1,6 @@
 """Runs side by side, seed after seed, and the estimates of every metric."""
 
-import functools
+import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from typing import final
@@ -9,10 +9,9 @@ import attrs
 
 from measureflow.experiment import Experiment
 from measureflow.observe import Row
-from measureflow.plugins import Registry
 from measureflow_plugins.meter.estimates import Estimate, deviation, of_atoms, of_data, of_step
 from measureflow_plugins.meter.report import Metered
-from measureflow_plugins.meter.runs import BASE, DATA, STEP, TEST, Rows, Run, ended, runs
+from measureflow_plugins.meter.runs import BASE, DATA, STEP, TEST, Rows, Run, runs
 
 
 @final
@@ -37,16 +36,17 @@ def cost(planned: Sequence[Sequence[Run]]) -> Cost:
     return Cost(len(every), steps, sum(one.work for one in every))
 
 
-def metered(planned: Sequence[Sequence[Run]], registry: Registry, where: str, tick: Callable[[int], object]) -> list[Metered]:
-    """Takes every run; `tick` is told the work of each step done. Every metric, with a part for each thing that was varied."""
-    return held([_rows(seed, registry, where, tick) for seed in planned])
+def metered(planned: Sequence[Sequence[Run]], take: Callable[[int, Run], Rows]) -> list[Metered]:
+    """Takes every run, by its number; the estimates of every metric, with a part for each thing that was varied."""
+    numbers = itertools.count()
+    return held([_rows([take(next(numbers), one) for one in seed]) for seed in planned])
 
 
-def _rows(seed: Sequence[Run], registry: Registry, where: str, tick: Callable[[int], object]) -> Rows:
-    """The last rows of one seed's runs."""
+def _rows(taken: Sequence[Rows]) -> Rows:
+    """The last rows of one seed's runs, by part."""
     rows: dict[str, list[Row]] = {}
-    for one in seed:
-        for part, found in ended(one, registry, where, functools.partial(tick, one.work)).items():
+    for each in taken:
+        for part, found in each.items():
             rows.setdefault(part, []).extend(found)
     return rows
 

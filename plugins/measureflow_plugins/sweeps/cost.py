@@ -1,10 +1,11 @@
-"""What a study will take, from a few steps of each case."""
+"""What runs will take, from a few steps of one."""
 
 import functools
 import statistics
 from collections.abc import Mapping, Sequence
 
-from measureflow.api import Registry, advance, build, from_tables
+from measureflow.api import Experiment, Registry, advance, build, from_tables
+from measureflow.config import Raw
 from measureflow.footprint import device_of
 from measureflow_plugins.planning.clock import timed
 from measureflow_plugins.sweeps.members import Member
@@ -14,16 +15,26 @@ STEPS = 3
 
 def seconds(cases: Mapping[str, Sequence[Member]], registry: Registry) -> dict[str, float]:
     """Seconds of each case here, all its seeds one after another, metrics not counted."""
-    return {case: len(members) * _one(members[0], registry) for case, members in cases.items()}
+    firsts = {case: members[0] for case, members in cases.items()}
+    return {case: len(cases[case]) * taken(from_tables(one.tables, registry, one.name), registry) for case, one in firsts.items()}
 
 
-def _one(member: Member, registry: Registry) -> float:
-    e = from_tables(member.tables, registry, member.name)
-    built = build(e, registry, member.name)
+def taken(e: Experiment, registry: Registry) -> float:
+    """Seconds of a run here, metrics not counted."""
+    built = build(e, registry, e.name)
     work = functools.partial(advance, built.simulation, built.system)
     device = device_of(e)
     work()
     return e.steps * statistics.median(timed(work, device) for _ in range(STEPS))
+
+
+def announced(tables: Raw, registry: Registry, runs: int, jobs: int) -> str:
+    """`20 runs of 1,000 steps, about 3.5 minutes each here, 2 side by side`, judged by one of them."""
+    head, tail = f"{runs} runs of {tables['steps']:,} steps", f"{jobs} side by side"
+    try:
+        return f"{head}, about {spoken(taken(from_tables(tables, registry), registry))} each here without metrics, {tail}"
+    except Exception:  # what fails here fails in its own run, which says so
+        return f"{head}, {tail}"
 
 
 def spoken(taken: float) -> str:
