@@ -252,3 +252,12 @@ def test_every_figure_of_performance_stands_in_the_benchmarks() -> None:
             rf"^\| {size} \| (\S+ \| .* \| \S+ \| \S+ \| \S+ \| \S+) \|$", part(measured, "## Figures"), re.MULTILINE
         )
         assert set(cells.split(" | ")) <= set(there.split(" | "))
+
+
+def test_every_command_is_described_within_80_columns(registry: Registry) -> None:
+    group = copy.copy(cli)
+    group.commands = dict(cli.commands)
+    registry.add_commands(group)
+    listed = group.get_help(click.Context(group, info_name="measureflow", terminal_width=80)).partition("Commands:")[2]
+    assert len(listed.strip().splitlines()) == len(group.commands)
+    assert "..." not in listed

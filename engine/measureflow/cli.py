@@ -80,7 +80,10 @@ def resume(registry: Registry, folder: Path, steps: int | None, quiet: bool) -> 
 @SETTINGS
 @click.pass_obj
 def check(registry: Registry, file: Path, settings: tuple[str, ...]) -> None:
-    """Validates FILE and prints the resolved experiment, its sizes and memory, without running it."""
+    """Checks an experiment without running it.
+
+    Prints FILE with every default filled in, its sizes and its memory.
+    """
     experiment = load(file, registry, settings)
     click.echo(config.dumps(config.unstructure(experiment)))
     parts = footprint(experiment)
@@ -112,7 +115,7 @@ def show(registry: Registry, folder: Path) -> None:
 @cli.command()
 @click.pass_obj
 def plugins(registry: Registry) -> None:
-    """Lists every component by family and kind, with the plugin and distribution it comes from."""
+    """Lists every component and the plugin it comes from."""
     width = max(len(kind) for _, kind in registry.components)
     family = ""
     for known, kind in sorted(registry.components):

@@ -42,7 +42,10 @@ def bench(
     registry: Registry, file: Path, settings: tuple[str, ...], particles: str | None, neurons: str | None,
     others: tuple[str, ...], reducers: str, rounds: int, into: Path | None, plot: Path | None,
 ) -> None:  # fmt: skip
-    """Times one step of the experiment in FILE at each combination of sizes and reducers, side by side."""
+    """Times one step at several sizes and with several reducers.
+
+    Each combination takes a step of the experiment in FILE in turn, so that a machine whose speed drifts treats all alike.
+    """
     sizes = _sizes({"nu": particles, "gamma": neurons}, others)
     experiments = {kind: load(file, registry, (*settings, f"reducer={kind}")) for kind in reducers.split(",")}
     experiment = next(iter(experiments.values()))

@@ -29,7 +29,9 @@ WIDTH = 60  # characters of an example that are shown
 @click.option("--all", "every", is_flag=True, help="Print every promise, also those that are kept.")
 @click.pass_obj
 def check_plugin(registry: Registry, name: str, examples: Path | None, only: str | None, keops: bool, every: bool) -> None:
-    """Tries what every component of the plugin NAME promises; ends with 1 where a promise is broken.
+    """Tries what every component of a plugin promises.
+
+    Ends with exit code 1 if a promise is broken.
 
     NAME is an entry point or a distribution, as `measureflow plugins` lists them. A component without required keys is tried as it
     is, others as the examples say: docs/plugins.md shows how they are written.

@@ -31,7 +31,10 @@ ROUNDS = 3
 @click.option("--measure", is_flag=True, help="Also measure each sum: its time, and the memory torch needs for it.")
 @click.pass_obj
 def explain(registry: Registry, file: Path, settings: tuple[str, ...], measure: bool) -> None:
-    """Says for each sum of one step of FILE its shape, what evaluates it and why, its predicted time and memory."""
+    """Says how each sum of one step is evaluated, and why.
+
+    For each sum of a step of FILE: its shape, what evaluates it and why, its predicted time and memory.
+    """
     experiment = load(file, registry, settings)
     built = build(experiment, registry, str(file))
     chosen = experiment.reducer

@@ -42,7 +42,10 @@ WHAT = ("curves", "density", "energy", "neurons", "angles")
 def figure(
     registry: Registry, folders: tuple[Path, ...], what: str, metrics: tuple[str, ...], out: Path | None, **look_of_it: Any
 ) -> None:
-    """Draws a run: curves (several runs too), or from its snapshots densities, energies, neurons or their angles."""
+    """Draws curves, densities, energies or neurons of a run.
+
+    Curves of several runs are drawn together; densities, energies, neurons and their angles come from the snapshots of one.
+    """
     if out is None:
         check_links(folders[0])
     with look():

@@ -27,7 +27,10 @@ WHAT = ("density", "neurons", "particles")
 @click.option("--fps", default=10, show_default=True, type=click.IntRange(1, 60), help="Snapshots a second.")
 @click.pass_obj
 def film(registry: Registry, folder: Path, what: str | None, out: Path | None, fps: int) -> None:
-    """Shows how a run's particles, neurons and density moved, a frame for each of its snapshots."""
+    """Makes a film of a run's particles, neurons and density.
+
+    It has a frame for each snapshot.
+    """
     if out is not None and out.suffix.lower() not in (".mp4", ".gif"):
         raise MeasureflowError(f"{out}: a film ends with .mp4 or .gif")
     seen = scene(read(folder, registry), registry)

@@ -16,7 +16,10 @@ from measureflow_plugins.report.page import page
 @click.option("--out", type=FOLDER, help="The file to write. Default: report.html in the first run's folder.")
 @click.pass_obj
 def report(registry: Registry, folders: tuple[Path, ...], out: Path | None) -> None:
-    """Writes one HTML file of RUN...: curves, a replay of the snapshots, config, environment and references. Works offline."""
+    """Writes one HTML file about runs, which works offline.
+
+    It has curves, a replay of the snapshots, config, environment and references.
+    """
     target = out or folders[0] / "report.html"
     content = page(read_all(folders, registry), registry).encode()
     write(target, content)

@@ -35,7 +35,10 @@ from measureflow_plugins.sweeps.report import claim, showing, stopped
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Runs side by side, which share the threads.")
 @click.pass_obj
 def reproduce(registry: Registry, name: str, settings: tuple[str, ...], scale: ScaleName, out: Path | None, jobs: int) -> None:
-    """Runs the study NAME, draws it, and says whether its figures lie in the stored bands. NAME may be a study file."""
+    """Runs a published study again and judges what came out.
+
+    Runs the study NAME, which may be a study file, draws it, and says whether its figures lie in the stored bands.
+    """
     study, experiment = read_study(name, registry)
     cases = members(study, experiment, scale, settings)
     everyone = [member for several in cases.values() for member in several]

@@ -36,7 +36,10 @@ from measureflow_plugins.sweeps.trials import Settings, best, judged, recorded, 
 def search(
     registry: Registry, file: Path, settings: tuple[str, ...], metric: str, trials: int, out: Path | None, jobs: int
 ) -> None:
-    """Looks for the settings of FILE, within its table [search], under which a metric ends lowest."""
+    """Looks for the settings under which a metric ends lowest.
+
+    The ranges of the settings of FILE are in its table [search].
+    """
     needed("optuna", "measureflow search", "search")
     own, tables, given = split(file, settings, "search")
     space = ranges(own, tables, registry, str(file))

@@ -23,7 +23,10 @@ from measureflow_plugins.sweeps.tables import split
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at one time; they share the threads.")
 @click.pass_obj
 def sweep(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | None, jobs: int) -> None:
-    """Runs the experiment in FILE at every seed and every point of the grid in its table [sweep]."""
+    """Runs an experiment at every seed and point of a grid.
+
+    The seeds and the grid are in the table [sweep] of FILE.
+    """
     own, tables, given = split(file, settings, "sweep")
     members = grid.members(own, tables, registry, str(file))
     name = members[0].tables["name"]
