@@ -129,20 +129,15 @@ def played(nu: Particles, gamma: Particles, seed: int) -> dict[str, torch.Tensor
     }
 
 
+def rms(name: str, found: list[dict[str, torch.Tensor]], reference: dict[str, torch.Tensor]) -> float:
+    """The root-mean-square error of f or of F over seeds and the grid."""
+    return float(torch.stack([(e[name] - reference[name]).square().mean() for e in found]).mean().sqrt())
+
+
 def slopes(errors: dict[int, list[dict[str, torch.Tensor]]], reference: dict[str, torch.Tensor]) -> dict[str, float]:
     """Slope of log root-mean-square error in log size, for f and for F."""
-    sizes = list(errors)
     return {
-        name: float(
-            np.polyfit(
-                np.log(sizes),
-                [
-                    math.log(torch.stack([(e[name] - reference[name]).square().mean() for e in errors[k]]).mean().sqrt())
-                    for k in sizes
-                ],
-                1,
-            )[0]
-        )
+        name: float(np.polyfit(np.log(list(errors)), [math.log(rms(name, found, reference)) for found in errors.values()], 1)[0])
         for name in reference
     }
 
@@ -163,7 +158,8 @@ def test_propagation_of_chaos_in_the_number_of_neurons() -> None:
 def test_propagation_of_chaos_in_the_number_of_walkers() -> None:
     """Against 60,000 walkers of another seed, the neurons' start the same throughout: N^-1/2.
 
-    From 64 walkers on: the exponential reaction makes the error of fewer larger than its leading order.
+    sqrt(N) times the error is constant within 50 %: three standard errors of a ratio, each side known to 9 % from its seeds, and
+    a tenth by which the exponential reaction makes the error of 16 walkers larger than its leading order.
     """
     gamma = signed(Sphere().sample(normals(16, 2, seed=5)))
 
@@ -171,10 +167,14 @@ def test_propagation_of_chaos_in_the_number_of_walkers() -> None:
         return Particles.uniform(Sphere().sample(normals(N, 2, seed=seed)), Sphere())
 
     reference = played(walkers(60_000, 9), gamma, 999)
-    errors = {N: [played(walkers(N, 50 + s), gamma, s) for s in range(SEEDS)] for N in (64, 256, 1024)}
+    errors = {N: [played(walkers(N, 50 + s), gamma, s) for s in range(SEEDS)] for N in (16, 64, 256, 1024)}
     found = slopes(errors, reference)
     print(found)
     assert all(-0.6 < slope < -0.4 for slope in found.values())
+    for name in reference:
+        scaled = [math.sqrt(N) * rms(name, errors[N], reference) for N in errors]
+        print(name, scaled)
+        assert max(scaled) < 1.5 * min(scaled)
 
 
 @pytest.mark.slow
