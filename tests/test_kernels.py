@@ -230,3 +230,28 @@ def test_kernels_are_let_through(d: int) -> None:
     for phi in (Laplace(), InverseMultiquadric(), EnergyDistance(), Gaussian()):
         assert Mmd(phi).spaces(Space(Euclidean(), d)) == {"nu": Space(Euclidean(), d)}
     assert MmdBall(ArcCosine(d)).spaces(Space(Sphere(), d)) == {"nu": Space(Sphere(), d)}
+
+
+def harmonic(phi: Feature, theta: torch.Tensor, degree: int) -> float:
+    """The integral of phi(x, theta) P_degree(t) over x = (sqrt(1 - t^2), 0, t), exact on both sides of t = -theta_4 / theta_3."""
+    kink = max(-float(theta[3] / theta[2]), -1.0) if len(theta) > 3 else 0.0
+    nodes, weights = np.polynomial.legendre.leggauss(12)  # exact up to degree 23
+    total = 0.0
+    for low, high in ((-1.0, kink), (kink, 1.0)):
+        t = (high + low) / 2 + (high - low) / 2 * nodes
+        x = torch.from_numpy(np.stack([np.sqrt(1 - t**2), 0 * t, t], 1))
+        values = phi.pair(x, theta[None])[:, 0].numpy()
+        total += (high - low) / 2 * float(weights @ (values * np.polynomial.Legendre.basis(degree)(t)))
+    return total
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_relu_on_a_sphere_lacks_the_harmonics_that_it_is_said_to_lack(power: int) -> None:
+    """Funk and Hecke: the harmonics of degree l in x of phi(<x, theta>) are those of theta times this integral."""
+    pole = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    shifted = torch.tensor([0.0, 0.0, 0.8, 0.6], dtype=torch.float64)
+    for degree in range(9):
+        lacking = degree > power and (degree - power) % 2 == 0
+        rounding = 1e-12  # of 24 terms below 1
+        assert (abs(harmonic(Relu(power=power), pole, degree)) < rounding) is lacking
+        assert abs(harmonic(ReluAffine(power=power), shifted, degree)) > rounding

@@ -13,7 +13,11 @@ from measureflow.schedule import within
 @final
 @attrs.frozen
 class Relu(DotProduct):
-    """phi(x, theta) = max(<x, theta>, 0)^power; theta lives where x does (on spheres: F1 and F2 of Bach 2017)."""
+    """phi(x, theta) = max(<x, theta>, 0)^power; theta lives where x does (on spheres: F1 and F2 of Bach 2017).
+
+    On spheres no measure of these neurons has a harmonic of degree above `power` and of the same parity: with power 1, of odd
+    degree 3, 5, ... For data on a sphere that are not planted, `relu-affine` has a bias and lacks none.
+    """
 
     kind: ClassVar[str] = "relu"
     power: int = attrs.field(default=1, validator=within(1))
