@@ -19,13 +19,15 @@ import pytest
 import torch
 
 import measureflow.plugins
+from measureflow.choice import Choice
 from measureflow.chunked import Chunked
 from measureflow.cli import main
 from measureflow.coupling import Potential
 from measureflow.errors import PluginError
 from measureflow.flow import Context, Flow
 from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles
+from measureflow.measure import Need, Particles, System
+from measureflow.metric import Metric, View
 from measureflow.plugins import components_in, hookimpl, load
 from measureflow.reduce import Request
 from measureflow_plugins.flows.langevin import Langevin
@@ -112,6 +114,12 @@ class Step(Flow):
 
     def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
         return mu
+
+
+@final
+@attrs.frozen
+class Unnamed(Step):
+    kind: ClassVar[str] = ""
 
 
 @final
@@ -239,6 +247,7 @@ def test_a_kind_of_the_box_cannot_be_replaced(provide: Callable[..., EntryPoint]
         (Thawed, "Thawed .*not frozen: decorate it with @attrs.frozen"),
         (Bare, "Bare .*not frozen: decorate it with @attrs.frozen"),
         (BareChild, "BareChild .*not frozen: decorate it with @attrs.frozen"),
+        (Unnamed, "Unnamed.*not a class with `kind"),
         (Nameless, "Nameless.*not a class with `kind"),
         (Still(), r"Still\(\), which is not a class"),
         (Stray, "Stray, which subclasses none of: Coupling, Domain, .*Flow"),
@@ -281,7 +290,7 @@ def test_one_module_under_two_entry_points_names_both(provide: Callable[..., Ent
         load([first, installed("dist-twin", "twin", "plugin_acme")])
 
 
-@pytest.mark.parametrize("statement", ["import no_such_module", "raise SystemExit(3)", "1 / 0"])
+@pytest.mark.parametrize("statement", ["import no_such_module", "raise SystemExit(3)", "1 / 0", "raise GeneratorExit"])
 def test_a_failed_import_blocks_only_its_own(
     provide: Callable[..., EntryPoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
@@ -294,6 +303,12 @@ def test_a_failed_import_blocks_only_its_own(
     assert registry.get("flow", "langevin") is Langevin
     with pytest.raises(KeyError, match=r"unknown flow 'brownian'.*plugin rotten \(dist-rotten 1\.2\) failed to load"):
         registry.get("flow", "brownian")
+
+
+def test_a_components_hook_that_exits_is_named(provide: Callable[..., EntryPoint]) -> None:
+    registry = load([provide("leaving", components=lambda: sys.exit(5)), builtin()])
+    assert registry.broken == {"leaving (dist-leaving 1.2)": "its hook 'components' raised SystemExit: 5"}
+    assert registry.get("flow", "langevin") is Langevin
 
 
 def test_a_components_hook_that_raises_is_named(provide: Callable[..., EntryPoint]) -> None:
@@ -474,6 +489,12 @@ def test_only_the_boxs_own_distribution_is_the_box(through_main: Callable[..., A
     assert (code, "langevin" in out, errors) == (0, True, "")
 
 
+def test_another_package_under_the_boxs_names_is_a_plugin() -> None:
+    false = installed("measureflow", "builtin", "plugin_false")
+    assert Choice(none=True).sifted([false]) == ([], {"builtin (measureflow 1.2)": "--no-plugins"})
+    assert Choice(none=True).sifted([builtin()]) == ([builtin()], {})
+
+
 @pytest.mark.parametrize("options", [["--no-plugins"], ["--block", "acme"]])
 def test_what_is_kept_out_stays_out_of_the_processes_that_a_command_starts(
     provide: Callable[..., EntryPoint], through_main: Callable[..., Any], options: list[str]
@@ -523,12 +544,38 @@ class Misfitting(Step):
         return mu
 
 
+@final
+@attrs.frozen
+class Giving(Step):
+    """Gives what is no measure of its atoms, or ends the program when it is made."""
+
+    kind: ClassVar[str] = "giving"
+    what: str = attrs.field(validator=lambda _, __, value: sys.exit(9) if value == "exit" else None)
+
+    def step(self, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+        return None if self.what == "nothing" else mu.block(1, mu.size)  # type: ignore[return-value]
+
+
+@final
+@attrs.frozen
+class Written(Metric):
+    """Gives numbers that do not fit."""
+
+    kind: ClassVar[str] = "written"
+    reads: ClassVar[tuple[str, ...]] = ()
+    what: str = "step"
+
+    def measure(self, system: System, view: View) -> Any:
+        wrong = {"nothing": None, "vector": {"written": torch.zeros(2)}, "text": {"written": "much"}}
+        return wrong.get(self.what, {"written": 1.0, self.what: 2.0})
+
+
 @pytest.fixture
 def failing(provide: Callable[..., EntryPoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """Two flows that raise, in a folder with an experiment that uses the first."""
     monkeypatch.chdir(tmp_path)
     Path("odd.toml").write_text(DECAYING.replace('{kind = "decay", rate = 2.0}', '"still", "dividing"'))
-    return [provide("acme", components=lambda: [Still, Dividing, Misfitting])]
+    return [provide("acme", components=lambda: [Still, Dividing, Misfitting, Giving, Written])]
 
 
 def test_a_component_that_raises_is_named_with_its_place(failing: list[EntryPoint], through_main: Callable[..., Any]) -> None:
@@ -540,6 +587,33 @@ def test_a_component_that_raises_is_named_with_its_place(failing: list[EntryPoin
     )
     assert errors.endswith("; `measureflow --traceback` before the command shows all of it\n")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            'measures.gamma.flows.1={kind="giving", what="nothing"}',
+            "measures.gamma.flows.1 (giving): its step gave None; it must give",
+        ),
+        (
+            'measures.gamma.flows.1={kind="giving", what="less"}',
+            "measures.gamma.flows.1 (giving): its step gave (3, 3) points; it must",
+        ),
+        ('measures.gamma.flows.1={kind="giving", what="exit"}', "a component ended the program (sys.exit(9)) when it was made"),
+        ('metrics=[{kind="written", what="step"}]', "metric 'written': gave 'step', which is not among its `names`"),
+        ('metrics=[{kind="written", what="seconds"}]', "metric 'written': gave 'seconds', which is not among its `names`"),
+        ('metrics=[{kind="written", what="nothing"}]', "metric 'written': gave None; it must give numbers by name"),
+        ('metrics=[{kind="written", what="vector"}]', "metric 'written': written has shape (2,); it must be one number"),
+        ('metrics=[{kind="written", what="text"}]', "metric 'written': written is 'much'; it must be one number"),
+    ],
+)
+def test_a_component_that_gives_what_does_not_fit_is_named(
+    failing: list[EntryPoint], through_main: Callable[..., Any], setting: str, message: str
+) -> None:
+    flows = ["--set", "measures.gamma.flows.1=still"]
+    code, _, errors = through_main(failing, "run", "odd.toml", "--out", "new", "--quiet", *flows, "--set", setting)
+    assert (code, message in errors) == (2, True), errors
 
 
 def test_a_component_that_makes_the_box_raise_is_named(failing: list[EntryPoint], through_main: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@ import attrs
 
 from measureflow.errors import PluginError, unknown
 
+PACKAGE = "measureflow_plugins"  # what the entry point of the box names: another distribution may take the other two names
 VARIABLE = "MEASUREFLOW_PLUGINS"
 BOX = ("measureflow", "builtin")  # the distribution and the entry point of what ships in the box, which always loads
 
@@ -74,7 +75,7 @@ def side(point: EntryPoint) -> str:
 
 
 def _of_the_box(point: EntryPoint) -> bool:
-    return (point.dist.name if point.dist else None, point.name) == BOX
+    return (point.dist.name if point.dist else None, point.name, point.value) == (*BOX, PACKAGE)
 
 
 def _plain(name: str) -> str:

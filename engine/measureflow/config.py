@@ -107,6 +107,8 @@ def structure(raw: Any, cls: type[T], registry: Registry, where: str) -> T:
     """`raw` as an instance of `cls`; raises ConfigError that lists every problem with its path."""
     try:
         return converter(registry).structure(raw, cls)
+    except SystemExit as error:
+        raise ConfigError(where, [f"a component ended the program (sys.exit({error.code!r})) when it was made"]) from error
     except Exception as error:
         raise ConfigError(where, list(_problems(error, ()))) from None
 

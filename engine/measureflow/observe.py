@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from numbers import Real
 from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import attrs
+from torch import Tensor
 
-from measureflow.errors import WriteError
+from measureflow.errors import MeasureflowError, WriteError
 from measureflow.flow import Flow
 from measureflow.measure import System
 from measureflow.metric import Metric, View
@@ -199,8 +201,21 @@ def _named(observer: Observer) -> Iterator[None]:
 def measured(system: System, view: View, metrics: Sequence[Metric]) -> Row:
     """The numbers of all `metrics`, as floats; this is where a run waits for the device."""
     keyed = attrs.evolve(view, noise=view.noise.at("metric", system.step))
-    rows = [metric.measure(_shown(metric, system, view), keyed) for metric in metrics]
-    return {name: float(value) for row in rows for name, value in row.items()}
+    rows = [_numbers(metric, metric.measure(_shown(metric, system, view), keyed)) for metric in metrics]
+    return {name: value for row in rows for name, value in row.items()}
+
+
+def _numbers(metric: Metric, given: object) -> Row:
+    """What a metric gave, as floats; raises MeasureflowError that names it if that is anything but its numbers by name."""
+    if not isinstance(given, Mapping):
+        raise MeasureflowError(f"metric {metric.kind!r}: gave {given!r:.60}; it must give numbers by name")
+    for name, value in given.items():
+        if name not in metric.names:
+            raise MeasureflowError(f"metric {metric.kind!r}: gave {name!r}, which is not among its `names`")
+        if not isinstance(value, Tensor | Real) or (isinstance(value, Tensor) and value.numel() != 1):
+            what = f"has shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"is {value!r:.60}"
+            raise MeasureflowError(f"metric {metric.kind!r}: {name} {what}; it must be one number")
+    return {name: float(value) for name, value in given.items()}
 
 
 def _shown(metric: Metric, system: System, view: View) -> System:

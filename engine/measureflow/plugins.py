@@ -171,7 +171,9 @@ def _register(manager: pluggy.PluginManager, points: Iterable[EntryPoint]) -> tu
         name = sides[point.name]
         try:
             plugin = point.load()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a module raises, it is not loaded
             broken[name] = f"{type(error).__name__}: {error}"
             continue
         if (known := manager.get_name(plugin)) is not None:
@@ -194,7 +196,7 @@ def _blamed(prefix: str, hook: str) -> Iterator[None]:
     """Whatever a plugin's hook raises becomes a PluginError that names the hook."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{prefix}its hook {hook!r} raised {type(error).__name__}: {error}") from error
 
 
@@ -204,7 +206,8 @@ def _hooks() -> list[str]:
 
 def _checked(given: Any, side: str) -> tuple[str, str]:
     """(family, kind) of a component class; raises PluginError where it is not one."""
-    if not inspect.isclass(given) or not isinstance(getattr(given, "kind", None), str):
+    kind = getattr(given, "kind", None)
+    if not inspect.isclass(given) or not isinstance(kind, str) or not kind:
         raise PluginError(f"{side} provides {given!r}, which is not a class with `kind: ClassVar[str]`")
     cls: Any = given
     family = next((name for name, base in FAMILIES.items() if issubclass(cls, base)), None)

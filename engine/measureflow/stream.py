@@ -7,6 +7,7 @@ import attrs
 from torch import Tensor
 
 from measureflow.coupling import Potential
+from measureflow.errors import MeasureflowError
 from measureflow.flow import Context, Flow
 from measureflow.measure import Particles
 from measureflow.noise import Noise
@@ -21,14 +22,14 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
     """
     rows = ROWS.get(mu.points.device.type, mu.size)
     if not flow.local or mu.whole <= rows or (most := context.reducer.most(mu)) <= rows:
-        return flow.step(mu, potential, h, context)
+        return step_of(flow, mu, potential, h, context)
     context = attrs.evolve(context, noise=_Mirrored(context.noise))
     outs: dict[str, Tensor] = {}
     if in_place and context.measure not in flow.reads and _alone(mu, context) and not potential.reads(mu):
         outs["points"] = mu.points
     for span in _mirrored(mu, rows, most):
         block = mu.block(span.start, span.stop)
-        before, after = block.tensors, flow.step(block, potential, h, context).tensors
+        before, after = block.tensors, step_of(flow, block, potential, h, context).tensors
         for name, part in after.items():  # the points last: a new mark may be a view of the old ones
             if name not in outs and part is not before.get(name):
                 outs[name] = part.new_empty(mu.size, *part.shape[1:]) if span.start == 0 else mu.tensors[name].clone()
@@ -39,6 +40,18 @@ def streamed(flow: Flow, mu: Particles, potential: Potential, h: float, context:
     marks = {name[6:]: out for name, out in outs.items() if name.startswith("marks.")}
     fields = {name: out for name, out in outs.items() if not name.startswith("marks.")}
     return mu.replace(**fields, marks={**mu.marks, **marks})
+
+
+def step_of(flow: Flow, mu: Particles, potential: Potential, h: float, context: Context) -> Particles:
+    """`flow.step`; raises MeasureflowError that names the flow if that is no measure of as many atoms."""
+    moved: object = flow.step(mu, potential, h, context)
+    if isinstance(moved, Particles) and moved.points.shape == mu.points.shape:
+        return moved
+    gave = f"{tuple(moved.points.shape)} points" if isinstance(moved, Particles) else f"{moved!r:.60}"
+    raise MeasureflowError(
+        f"measures.{context.measure}.flows.{context.position} ({flow.kind}): its step gave {gave}; it must give a measure of "
+        f"{tuple(mu.points.shape)} points, as mu.replace does"
+    )
 
 
 def _alone(mu: Particles, context: Context) -> bool:

@@ -11,6 +11,7 @@ from measureflow.errors import MeasureflowError
 from measureflow.flow import Flow
 from measureflow.measure import Field, Need, Particles, System
 from measureflow.scheme import Game
+from measureflow.stream import step_of
 
 
 @final
@@ -40,7 +41,7 @@ def moved(name: str, system: System, game: Game, h: float, potential: Potential)
                 f"measures.{name}.flows.{position} ({flow.kind}): sums over atoms by itself (parts = False), and this order needs "
                 f"gradients at parts of {name!r}; keep {name!r} out of `sharded`"
             )
-        mu = flow.step(mu, potential, h, game.context(name, position, system.replace({name: mu})))
+        mu = step_of(flow, mu, potential, h, game.context(name, position, system.replace({name: mu})))
     return mu
 
 
