@@ -30,11 +30,14 @@ from measureflow.observe import Every, Observer, See, Stage, Watch, due, never, 
 from measureflow.plugins import Registry
 from measureflow.record import Asked, stage_of, start
 from measureflow.recover import HALVINGS, halved, halvings_of
+from measureflow.rows import write_rows
 from measureflow.schedule import Constant, Halved
 from measureflow.simulate import Simulation, run
+from measureflow_plugins.flows.wasserstein import Wasserstein
 from measureflow_plugins.observers.health import Health
 from measureflow_plugins.reading.clocks import own_times
 from measureflow_plugins.reading.runs import read
+from measureflow_plugins.schemes.sequential import Sequential
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import soak
@@ -348,6 +351,22 @@ def test_a_functional_that_rises_is_said(shell: Shell) -> None:
     batch = {"step": 0.5, "order": {"kind": "minibatch", "batch": 10}}
     done(shell("run", shell.write(batch, tables), "--out", "noisy"))
     assert warnings("noisy") == {}, "what rises there may be the batch"
+
+
+def test_a_resumed_run_remembers_how_far_it_fell(tmp_path: Path) -> None:
+    """A rise of .1 is little after a fall of 9, and much after none."""
+    stage = Stage("x", tmp_path, 20, 0, ("nu",), quiet=True, flows={"nu": (Wasserstein(),)}, scheme=Sequential())
+
+    def warnings() -> list[Any]:
+        with Health().watch(stage) as see:
+            for step, value in ((11, 0.9), (12, 1.0)):
+                see(System({}, step), {"objective": value})
+        return read_events(tmp_path)
+
+    write_rows(tmp_path / "metrics.jsonl", [{"step": k, "seconds": 0.0, "objective": 10.0 - k} for k in range(10)])
+    assert warnings() == []
+    (tmp_path / "metrics.jsonl").unlink()
+    assert [event["kind"] for event in warnings()] == ["energy"]
 
 
 def test_a_warning_is_given_once_in_a_run_that_is_resumed(shell: Shell) -> None:

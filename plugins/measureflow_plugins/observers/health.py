@@ -11,6 +11,7 @@ import attrs
 from measureflow.chunked import Chunked
 from measureflow.events import noted, read_events
 from measureflow.flow import Flow
+from measureflow.log import read_metrics
 from measureflow.measure import Particles, System
 from measureflow.observe import Looks, Observer, Row, See, Shows, Stage
 from measureflow.reduce import Reducer
@@ -60,6 +61,9 @@ class Health(Observer):
     def watch(self, stage: Stage) -> Iterator[See]:
         said = {str(event.get("kind")) for event in read_events(stage.folder)}
         looks, seen, falls = self.looks(stage.steps), _Seen(), _falls(stage)
+        for row in read_metrics(stage.folder):  # of a run that is resumed: it fell before, too
+            if "objective" in row:
+                seen.objective(row["objective"])
 
         def see(system: System, row: Row) -> None:
             found = self._atoms(system, stage, seen) if looks(system.step) and system.step else []
