@@ -1,6 +1,16 @@
-"""`python -m measureflow` is the command line."""
+"""`measureflow` and `python -m measureflow` are the command line."""
 
-from measureflow.cli import main
+import sys
+
+
+def main() -> None:
+    """The command line; Ctrl-C while it is being imported, too, ends it without a traceback."""
+    try:
+        from measureflow.cli import main as command_line
+    except KeyboardInterrupt:
+        sys.exit(130)
+    command_line()
+
 
 if __name__ == "__main__":
     main()

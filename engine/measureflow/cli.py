@@ -10,7 +10,7 @@ import click
 
 from measureflow import config, record
 from measureflow.choice import Choice
-from measureflow.errors import LostError, MeasureflowError
+from measureflow.errors import LostError, MeasureflowError, printable
 from measureflow.events import read_events, told
 from measureflow.faults import blamed
 from measureflow.footprint import device_of, footprint
@@ -23,6 +23,7 @@ from measureflow.plugins import load as load_plugins
 from measureflow.processes import joined, launched, leads, restarted, settle, speaks
 
 FOLDER = click.Path(path_type=Path)
+SHARED = ("run", "resume")  # the commands that torchrun's processes do together
 SETTINGS = click.option(
     "--set",
     "settings",
@@ -109,7 +110,7 @@ def show(registry: Registry, folder: Path) -> None:
     for event in read_events(folder):
         click.echo(f"  {told(event)}")
     for figure in sorted((folder / "figures").glob("*")):
-        click.echo(f"  figure {figure}")
+        click.echo(printable(f"  figure {figure}"))
 
 
 @cli.command()
@@ -143,21 +144,30 @@ def _recorded(work: Callable[[record.Asked], System], folder: Path, quiet: bool)
     if team.leads and not quiet:
         click.echo(f"step {last.step} reached; recorded in {folder}")
         for figure in sorted((folder / "figures").glob("*")):
-            click.echo(f"figure {figure}")
+            click.echo(printable(f"figure {figure}"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend ends with exit code 2, a message and no traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _main(given)
+    except KeyboardInterrupt:  # before a command listens for it
+        sys.exit(130)
+
+
+def _main(given: list[str]) -> None:
     options = cli.make_context("measureflow", list(given), resilient_parsing=True).params
     settle()
     try:
+        if "--no-plugins" in given and not options["no_plugins"]:  # `click` would say so too late, when plugins are loaded
+            raise MeasureflowError("--no-plugins: give it before the command, as in `measureflow --no-plugins run FILE`")
         choice = Choice.given(options["block"], options["no_plugins"])
         with choice.handed_on(installed()):
             _called(given, load_plugins(choice=choice), options["traceback"])
     except MeasureflowError as error:
         if speaks():
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
         sys.exit(2)
 
 
@@ -169,6 +179,8 @@ def _called(arguments: list[str], registry: Registry, traceback: bool) -> None:
     warnings += [f"{name}: {why}" for name, why in registry.add_commands(group).items()]
     for text in warnings if leads() else ():
         click.echo(f"warning: plugin {text}", err=True)
+    if not leads() and next((word for word in arguments if word in group.commands), None) not in SHARED:
+        sys.exit(0)  # the first process does it, and writes and says it once
     try:
         group.main(arguments, prog_name="measureflow", obj=registry)
     except MeasureflowError:

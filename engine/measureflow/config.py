@@ -16,7 +16,7 @@ import cattrs
 import tomli_w
 from cattrs.errors import AttributeValidationNote, ClassValidationError, IterableValidationNote
 
-from measureflow.errors import ConfigError, MeasureflowError, unknown
+from measureflow.errors import CONTROL, ConfigError, MeasureflowError, unknown
 from measureflow.observe import Every, Probe, Watch
 from measureflow.opening import read_text
 from measureflow.plugins import FAMILIES, Registry
@@ -192,6 +192,8 @@ def _scalar(kind: type) -> Any:
             raise TypeError(f"expected {SCALARS[kind]}, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"must be a finite number, got {value!r}")
+        if isinstance(value, str) and CONTROL.search(value):
+            raise ValueError(f"must have no control characters, got {value!r}")
         return value
 
     return hook
@@ -212,6 +214,8 @@ def _list(c: cattrs.Converter, value: Any, t: Any) -> Any:
 def _table(c: cattrs.Converter, value: Any, t: Any) -> Any:
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a table, got {value!r}")
+    if any(CONTROL.search(str(key)) for key in value):
+        raise ValueError(f"names must have no control characters, got {list(value)!r}")
     return _each(c, value.items(), typing.get_args(t)[1])
 
 

@@ -1,8 +1,16 @@
 """Errors for the person who made them: what was wrong, where, and what would have worked."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # what may steer a terminal, or is no text
+
+
+def printable(text: str) -> str:
+    """A text of others as a terminal may show it, control characters written out."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class MeasureflowError(Exception):

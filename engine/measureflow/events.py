@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from measureflow.errors import printable
 from measureflow.observe import Stage
 from measureflow.rows import append, read_rows, write_rows
 
@@ -44,6 +45,10 @@ def said(stage: Stage, event: Event) -> None:
 
 def told(event: Event) -> str:
     """An event in words."""
+    return printable(_told(event))
+
+
+def _told(event: Event) -> str:
     if event["what"] == "halve-step":
         return (
             f"warning: {event['why']}; goes on from step {event['step']} with h = {event['h']:g}, {event['factor']:g} of what was "

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, final
 
 import attrs
 
+from measureflow.errors import CONTROL
 from measureflow.files import writing
 from measureflow.measure import System
 from measureflow.observe import Observer, Row, See, Shows, Stage
@@ -53,4 +54,4 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 def _numbers(row: dict[str, Any]) -> bool:
     """Whether a row is numbers by name, among them the seconds since the start; raises OverflowError beyond the floats."""
     numbers = [float(value) for value in row.values() if type(value) in (int, float)]
-    return len(numbers) == len(row) and math.isfinite(row["seconds"])
+    return len(numbers) == len(row) and not any(map(CONTROL.search, row)) and math.isfinite(row["seconds"])

@@ -45,7 +45,7 @@ class Processes(Team):
 @contextmanager
 def joined() -> Iterator[Team]:
     """The team that torchrun started, until the end of the block; one process alone where it did not."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not several():
         yield Alone()
         return
     with _together():
@@ -68,8 +68,13 @@ def backend() -> str:
 def settle() -> None:
     """Spreads the processes that torchrun started on this machine over its GPUs in turn."""
     gpus = torch.cuda.device_count()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and gpus:
+    if several() and gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % gpus)
+
+
+def several() -> bool:
+    """Whether torchrun started more than one process; asked if there is no team yet."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def leads() -> bool:
@@ -102,7 +107,7 @@ def _attempt() -> int:
 
 def speaks() -> bool:
     """Whether this is the first process of the team to report an error; true where there is no team."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not several():
         return True
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

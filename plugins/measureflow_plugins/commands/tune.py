@@ -13,8 +13,9 @@ from rich.progress import Progress
 
 from measureflow.cli import FOLDER
 from measureflow.environment import environment
-from measureflow.files import make
+from measureflow.files import make, writing
 from measureflow.interrupt import deferred_interrupt
+from measureflow.opening import check_own
 from measureflow_plugins.planning.candidates import failing
 from measureflow_plugins.planning.costs import Costs, Row, read, save
 from measureflow_plugins.planning.measuring import Work, by_kind, measured, works
@@ -42,6 +43,8 @@ def tune(device: str, out: Path | None, dtype: str | None, every: int, minutes: 
     """
     there = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     path = out or tuned_path()
+    with writing(path):  # rather now than after minutes
+        check_own(path)
     kinds = by_kind(works(dtype)[::every])
     click.echo(f"tuning {len(kinds)} kinds of sums on {there}: {', '.join(kinds)}", err=True)
     for name, why in failing(there).items():

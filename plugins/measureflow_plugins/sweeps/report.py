@@ -17,6 +17,7 @@ from rich.table import Table
 from measureflow.api import MeasureflowError
 from measureflow.files import arranging, write
 from measureflow.opening import read_text
+from measureflow.processes import several
 from measureflow_plugins.sweeps.cost import spoken
 from measureflow_plugins.sweeps.members import Outcome
 from measureflow_plugins.sweeps.naming import ends
@@ -24,6 +25,8 @@ from measureflow_plugins.sweeps.naming import ends
 
 def claim(folder: Path, file: str, given: str) -> None:
     """Makes the folder, with `given` as its `file`, or takes one that has just that; raises MeasureflowError for any other."""
+    if several():
+        raise MeasureflowError("torchrun: this command starts runs of its own, each in one process; start it without torchrun")
     path = folder / file
     if path.is_file():
         if read_text(path) != given:
