@@ -81,7 +81,7 @@ class Search:
 
     def run(self, trials: int, jobs: int, see: Callable[[Outcome], object]) -> list[Outcome]:
         """Goes on to so many trials in all; the outcome of each. Raises MeasureflowError if one did not run to its end."""
-        found = {each.name: each for each in recorded(self.folder)}
+        found = {each.name: each for each in recorded(self.folder, self.space)}
         for each in over(found):
             see(each)
         while len(over(found)) < trials:

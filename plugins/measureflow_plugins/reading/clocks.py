@@ -9,6 +9,7 @@ from measureflow.api import Registry
 from measureflow_plugins.commands.timing import pairs
 from measureflow_plugins.reading.runs import Run, rebuilt
 
+MOST = 10**7  # steps whose sizes are added up
 ITERATIONS, SECONDS, PAIRS = "iterations", "seconds", "pair interactions"
 NAMES = {"nu": "particle time", "gamma": "neuron time"}
 
@@ -21,9 +22,12 @@ def clock_of(measure: str) -> str:
 def own_times(run: Run, steps: np.ndarray) -> dict[str, np.ndarray]:
     """By clock, the time that has passed in each moving measure after `steps` (k,): the sum of h times its flows' pace.
 
-    The pace is that of the fastest flow in the list; a measure that no flow drives has no clock.
+    The pace is that of the fastest flow in the list; a measure that no flow drives has no clock, nor has a run of more than
+    MOST steps.
     """
     e, last = run.experiment, int(max(steps, default=0))
+    if last > MOST:
+        return {}
     step_size = run.step
     h = np.array([step_size(step) for step in range(last)])
     times = {}

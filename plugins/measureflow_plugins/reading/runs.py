@@ -74,7 +74,10 @@ def read(folder: Path, registry: Registry) -> Run:
         environment = dict(json.loads(read_text(path)))
     except (OSError, ValueError, TypeError, RecursionError):
         raise MeasureflowError(f"{path}: missing or damaged; every run writes one at its start") from None
-    return Run(folder, experiment, tuple(read_metrics(folder)), environment, tuple(read_events(folder)))
+    rows = read_metrics(folder)
+    if rows and max(row["step"] for row in rows) > experiment.steps:
+        raise MeasureflowError(f"{folder}: metrics.jsonl has a step beyond the {experiment.steps} of the run; remove that line")
+    return Run(folder, experiment, tuple(rows), environment, tuple(read_events(folder)))
 
 
 def read_all(folders: Sequence[Path], registry: Registry) -> list[Run]:

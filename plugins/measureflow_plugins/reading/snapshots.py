@@ -13,6 +13,7 @@ from measureflow.api import Domain, MeasureflowError, Particles, Registry, Syste
 from measureflow.opening import check_regular
 from measureflow_plugins.observers.snapshots import FOLDER, STILL
 
+HUGE = 1e30  # beyond which squares of float32 are not finite
 HOW = "add observers = ['progress', 'checkpoint', 'curves', 'snapshots'] to the config and run again"
 
 
@@ -47,13 +48,20 @@ def _read(path: Path, registry: Registry) -> System:
             facts = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         known: dict[str, Any] = json.loads(facts["measures"])
+        if not known and path.name != STILL:
+            raise ValueError("it holds no measure")
         measures = {name: _measure(name, about, tensors, registry, path) for name, about in known.items()}
         return System(measures, int(facts["step"]), float(facts["time"]))
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise MeasureflowError(f"{path}: cannot be read as a snapshot ({error}); delete it to see the others") from None
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, MeasureflowError) as error:
+        then = "the run's other snapshots need it: run it again" if path.name == STILL else "delete it to see the others"
+        raise MeasureflowError(f"{path}: cannot be read as a snapshot ({error}); {then}") from None
 
 
 def _measure(name: str, about: dict[str, Any], tensors: dict[str, torch.Tensor], registry: Registry, path: Path) -> Particles:
     domain = config.structure(about["domain"], Domain, registry, str(path))  # type: ignore[type-abstract]
-    parts = (tensors[f"{name}.{part}"] for part in ("points", "sign", "log_mass"))
-    return Particles(*parts, domain, whole=int(about["whole"]))
+    points, sign, log_mass = (tensors[f"{name}.{part}"] for part in ("points", "sign", "log_mass"))
+    if points.ndim != 2 or 0 in points.shape or not sign.shape == log_mass.shape == points.shape[:1]:
+        raise ValueError(f"{name} has no atoms, or they do not fit together")
+    if not bool((points.abs() < HUGE).all() and sign.isfinite().all() and (log_mass < HUGE).all()):
+        raise ValueError(f"{name} has values that are not finite, or huge")
+    return Particles(points, sign, log_mass, domain, whole=int(about["whole"]))

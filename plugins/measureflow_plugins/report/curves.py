@@ -55,7 +55,8 @@ def figure(runs: Sequence[Run], labels: Sequence[str], panels: Sequence[Panel]) 
                 clocks.append({name: _plain(x[at]) for name, x in times[k].items()})
         layout |= _axes(suffix, logarithmic(panel.name, seen))
         layout["annotations"].append(_title(panel, suffix))
-    return {"data": traces, "layout": layout, "clocks": clocks}
+    titles = {name: html.escape(name) for known in clocks for name in known}
+    return {"data": traces, "layout": layout, "clocks": clocks, "titles": titles}
 
 
 def _error(run: Run, metric: str, steps: np.ndarray) -> dict[str, Any]:

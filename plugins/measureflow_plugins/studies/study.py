@@ -12,7 +12,7 @@ from measureflow.api import MeasureflowError, Registry
 from measureflow.config import Raw
 from measureflow.errors import ConfigError, unknown
 from measureflow.schedule import within
-from measureflow_plugins.sweeps.members import Member
+from measureflow_plugins.sweeps.members import FITS, Member
 
 SMALL, PAPER = "small", "paper"
 ScaleName = Literal["small", "paper"]
@@ -110,6 +110,9 @@ def read(name: str, registry: Registry) -> tuple[Study, Raw]:
 
 
 def _loose_ends(study: Study) -> Iterable[str]:
+    for case in study.cases:
+        if not FITS.fullmatch(case):
+            yield f"cases.{case}: names a folder: letters, digits and '._-=,' only, starting with a letter or a digit"
     for i, check in enumerate(study.checks):
         for key, case in (("of", check.of), ("over", check.over)):
             if case is not None and case not in study.cases:

@@ -29,8 +29,11 @@ from measureflow_plugins.sweeps.processes import Failure, Job, run_jobs
 Status = Literal["done", "failed", "missing"]
 
 
+FITS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=,-]*")
+
+
 def _fits_a_folder(_: Any, __: Any, value: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._=,-]*", value):
+    if not FITS.fullmatch(value):
         raise ValueError(f"{value!r} names a folder: letters, digits and '._-=,' only, starting with a letter or a digit")
 
 

@@ -36,6 +36,11 @@ class Range:
         """The values to check an experiment with, before any is drawn."""
         return self.choices or (self.low, self.high)
 
+    def has(self, value: Any) -> bool:
+        """Whether a value of the config is one of these."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value in self.choices if self.choices else number and self.low <= value <= self.high
+
     def distribution(self, optuna: Any) -> Any:
         """As optuna has it; a choice by its index, since optuna takes no tables."""
         if self.choices:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from measureflow.errors import MeasureflowError
 from measureflow.log import read_metrics
 from measureflow.opening import read_text
 from measureflow_plugins.extras import needed
@@ -58,7 +59,28 @@ def best(outcomes: Sequence[Outcome], of: str) -> Outcome | None:
     return min((each for each in outcomes if of in each.metrics), key=lambda each: each.metrics[of], default=None)
 
 
-def recorded(folder: Path) -> list[Outcome]:
-    """The trials in index.json, in order; none where there is no such file."""
+def recorded(folder: Path, space: Mapping[str, Range]) -> list[Outcome]:
+    """The trials in index.json, in order, none if there is no such file; raises MeasureflowError if it is damaged."""
     path = folder / "index.json"
-    return [Outcome(**each) for each in json.loads(read_text(path))] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        found = [Outcome(**each) for each in json.loads(read_text(path))]
+        if all(_sound(each, space) for each in found):
+            return found
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise MeasureflowError(f"{path}: is damaged, or of another search; remove it, and the trials are counted from the first")
+
+
+def _sound(outcome: Outcome, space: Mapping[str, Range]) -> bool:
+    """Whether a trial has a value within its range for each key, and finite metrics."""
+    texts = (outcome.name, outcome.folder, outcome.status, outcome.error)
+    values = outcome.settings
+    return (
+        all(type(text) is str for text in texts)
+        and type(outcome.seed) is int
+        and values.keys() == space.keys()
+        and all(space[path].has(value) for path, value in values.items())
+        and all(type(value) in (int, float) and math.isfinite(value) for value in (*outcome.metrics.values(), outcome.seconds))
+    )

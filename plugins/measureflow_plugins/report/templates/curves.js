@@ -60,7 +60,7 @@
       if (key.startsWith("xaxis")) {
         change[`${key}.type`] = logX.checked ? "log" : "linear";
         change[`${key}.autorange`] = true;
-        change[`${key}.title`] = { text: clock.value, standoff: 6, font: { size: 13 } };
+        change[`${key}.title`] = { text: figures.main.titles[clock.value], standoff: 6, font: { size: 13 } };
       } else if (key.startsWith("yaxis")) {
         change[`${key}.type`] = logY.checked ? axis.type : "linear";
         change[`${key}.autorange`] = true;
