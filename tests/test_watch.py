@@ -203,6 +203,7 @@ def test_a_run_goes_on_with_half_the_step_on_the_record(shell: Shell, points: No
     assert "nu ran away at step" in event["why"]
     at = event["step"]
     assert 10 < at < 79
+    assert "; nu was far out before that, over 0.001 of what `runaway` allows: if it does not come back" in event["why"]
     assert event["time"] == 2.5 * at
     assert f"goes on from step {at} with h = 1.25, 0.5 of what was asked: as many steps as before, and less time" in said.err
     assert [row["step"] for row in numbers("new")] == list(range(81)), "each step is on the record once"

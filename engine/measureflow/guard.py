@@ -54,11 +54,12 @@ def begins_well(mu: Particles) -> bool:
 
 def bounds_of(system: System, game: Game, times: float) -> dict[str, float]:
     """How far a coordinate of each moving measure may get: `times` as far as it starts, or as 1 where that is more."""
-    reach = {name: _reach(system[name]) for name in game.players}
-    return {name: times * max(1.0, far) for name, far in reach.items() if math.isfinite(far)}
+    starts = {name: reach(system[name]) for name in game.players}
+    return {name: times * max(1.0, far) for name, far in starts.items() if math.isfinite(far)}
 
 
-def _reach(mu: Particles) -> float:
+def reach(mu: Particles) -> float:
+    """The largest size of a coordinate of the atoms that are held here. Waits for the device."""
     low, high = map(float, torch.aminmax(mu.points)) if mu.size else (0.0, 0.0)
     return max(-low, high)
 

@@ -7,11 +7,12 @@ import attrs
 
 from measureflow.errors import NonFiniteError
 from measureflow.events import Event
-from measureflow.guard import Guard
+from measureflow.guard import Guard, reach
 from measureflow.measure import System
 from measureflow.schedule import Halved, Schedule
 from measureflow.simulate import Simulation, run
 
+FAR = 1e-3  # of what `runaway` allows: by default a thousand times as far out as the start
 HALVINGS = 10  # of one run: a step a thousand times too large is no accident
 
 
@@ -27,10 +28,22 @@ def recovering(simulation: Simulation, system: System, steps: int, guard: Guard,
                 raise
             if len(halvings_of(simulation.step)) >= HALVINGS:
                 raise NonFiniteError(f"after {HALVINGS} halvings of the step, {error}", error.last) from None
-            why, last = str(error), error.last
+            why, last = f"{error}{_afar(error.last, simulation, guard)}", error.last
         simulation = attrs.evolve(simulation, step=halved(simulation.step, (last.step,)))
         note(_event(why, last, simulation.step))
         systems = itertools.islice(run(simulation, last, steps, guard), 1, None)  # the last good system was shown
+
+
+def _afar(last: System, simulation: Simulation, guard: Guard) -> str:
+    """Words about a last good state that is itself so far out that a smaller step may not bring it back."""
+    bounds = simulation.game.bounds
+    names = [name for name, bound in bounds.items() if guard.team.any(reach(last[name]) > FAR * bound)]
+    if not names:
+        return ""
+    return (
+        f"; {', '.join(names)} was far out before that, over {FAR:g} of what `runaway` allows: if it does not come back, start "
+        "again with a smaller step, or lower `runaway` to notice sooner"
+    )
 
 
 def _event(why: str, last: System, step: Schedule) -> Event:
