@@ -21,6 +21,7 @@ from measureflow.opening import read_text
 from measureflow.plugins import Registry, installed
 from measureflow.plugins import load as load_plugins
 from measureflow.processes import joined, launched, leads, restarted, settle, speaks
+from measureflow.schedule import LONGEST
 
 FOLDER = click.Path(path_type=Path)
 SHARED = ("run", "resume")  # the commands that torchrun's processes do together
@@ -66,7 +67,7 @@ def run(registry: Registry, file: Path, settings: tuple[str, ...], out: Path | N
 @click.argument("folder", metavar="RUN", type=FOLDER)
 @click.option(
     "--steps",
-    type=click.IntRange(1),
+    type=click.IntRange(1, LONGEST),
     help="The step to go on to, counted from the run's start. Default: as configured.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

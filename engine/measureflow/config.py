@@ -61,6 +61,8 @@ def override(raw: Raw, setting: str) -> Raw:
     path, equals, text = setting.partition("=")
     if not equals or not path.strip():
         raise ConfigError("--set", [f"{setting!r}: write path=value, as in measures.gamma.flows.0.rate=5"])
+    if "\n" in setting or "\r" in setting:
+        raise ConfigError("--set", [f"{setting!r}: holds a line break; give each setting by a --set of its own"])
     try:
         value = _parsed(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -93,7 +95,7 @@ def _changed(node: Any, keys: Sequence[str], value: Any) -> Any:
     key, rest = keys[0], keys[1:]
     if isinstance(node, Mapping):
         return {**node, key: _changed(node.get(key, {}), rest, value)}
-    if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+    if isinstance(node, list) and key.isascii() and key.isdigit() and int(key) < len(node):
         return [_changed(item, rest, value) if i == int(key) else item for i, item in enumerate(node)]
     there = (
         f"a list of {len(node)} (use 0 to {len(node) - 1}; to add one, give the whole list)"

@@ -11,7 +11,7 @@ from measureflow.flow import Flow
 from measureflow.observe import Probe, Watch
 from measureflow.plugins import Registry
 from measureflow.reduce import Reducer
-from measureflow.schedule import LARGEST, Schedule, as_schedule, within
+from measureflow.schedule import LARGEST, LONGEST, Schedule, as_schedule, within
 from measureflow.scheme import Scheme
 from measureflow.source import Init, Source
 
@@ -53,7 +53,7 @@ class Experiment:
     """
 
     name: str = attrs.field(validator=_name)
-    steps: int = attrs.field(validator=within(0))
+    steps: int = attrs.field(validator=within(0, LONGEST))
     step: Schedule = attrs.field(converter=as_schedule, validator=within(0.0, LARGEST, open_low=True))
     coupling: Coupling
     measures: dict[str, Player]

@@ -57,7 +57,7 @@ def device_of(e: Experiment) -> torch.device:
         device = torch.device(e.device)
         torch.empty(0, device=device)
         torch.Generator(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise MeasureflowError(
             f"device: {e.device!r} is not to be had here ({str(error).splitlines()[0]}); 'cpu' or 'auto' is"
         ) from None

@@ -109,4 +109,11 @@ def _loose_ends(e: Experiment, sizes: Mapping[str, int]) -> Iterator[str]:
     for i, probe in enumerate(e.metrics):
         for read in probe.metric.reads:
             if read not in there:
-                yield f"metrics.{i} ({probe.metric.kind}): reads {unknown('measure', read, there)}"
+                yield f"metrics.{i} ({probe.metric.kind}): reads {unknown('measure', read, there)}{_given(e, read)}"
+
+
+def _given(e: Experiment, name: str) -> str:
+    """The keys of the data that bring the measure `name`, as far as their own names tell."""
+    cls: Any = type(e.data)
+    keys = [f"data.{field.alias}" for field in attrs.fields(cls) if field.alias.startswith(name)]
+    return f"; the data bring it with {' or '.join(keys)}" if keys else ""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 LARGEST = 1e18  # of a rate or a step size: their product must fit in float32
+LONGEST = 10**15  # of a number of steps, which a float then holds exactly
 MANY = 10**6  # of what a step or a metric takes one after another, or holds beside the measures
 
 
@@ -87,6 +88,8 @@ def within(low: float, high: float = float("inf"), *, open_low: bool = False) ->
         bottom = lowest > low if open_low else lowest >= low
         if not (bottom and highest <= high and abs(highest) != float("inf")):
             shown = lowest if lowest == highest or (lowest != lowest) else f"[{lowest}, {highest}]"
+            if isinstance(shown, int) and abs(shown) > LARGEST:  # too long to print, or beyond the floats
+                shown = f"{'-' if shown < 0 else ''}2^{shown.bit_length()} or so"
             wanted = f"{'above' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < float("inf") else "")
             raise ValueError(f"{attribute.alias} = {shown}: must be a finite number {wanted}")
 

@@ -57,7 +57,7 @@ class Gibbs(Coupling):
                 f"coupling (gibbs): energy {self.energy_name!r} is on the domain {known.on!r} with dim >= {known.least}, the data "
                 f"on {x.domain.kind!r} with dim = {x.dim}: give the source that domain, or take another energy"
             )
-        return {self.nu: x}
+        return {self.nu: x} if self.feature is None else {self.nu: x, self.measure: self.feature.parameter_space(x)}
 
     def bind(self, name: str, system: System, reducer: Reducer) -> Potential:
         return self.energy(system, reducer)

@@ -16,7 +16,7 @@ from measureflow.files import make
 from measureflow.measure import Particles, System
 from measureflow.observe import Looks, Observer, Row, See, Shows, Stage
 from measureflow.reduce import Reducer
-from measureflow.schedule import within
+from measureflow.schedule import MANY, within
 from measureflow.shard import Sharded
 from measureflow.tensors import save_tensors
 
@@ -37,7 +37,7 @@ class Snapshots(Observer):
 
     kind: ClassVar[str] = "snapshots"
     shows: ClassVar[Shows] = "parts"
-    count: int = attrs.field(default=40, validator=within(2))
+    count: int = attrs.field(default=40, validator=within(2, MANY))
     atoms: int = attrs.field(default=2000, validator=within(1))
     spacing: Literal["quadratic", "log", "linear"] = "quadratic"
     at: tuple[int, ...] = ()

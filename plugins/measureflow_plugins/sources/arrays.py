@@ -75,6 +75,12 @@ def _alone(path: Path) -> np.ndarray:
 
 
 def _csv(path: Path, header: int) -> np.ndarray:
+    here = path.absolute()
+    return _table(here, header, here.stat().st_mtime_ns, here.stat().st_size)
+
+
+@functools.lru_cache(maxsize=4)  # parsing is slow, and a file is asked for its space, its sizes and its points
+def _table(path: Path, header: int, changed: int, size: int) -> np.ndarray:
     with io.TextIOWrapper(reading(path), encoding="utf-8") as file:
         rows = itertools.islice((line for line in file if line.strip() and not line.lstrip().startswith("#")), header, None)
         first = next(rows, None)

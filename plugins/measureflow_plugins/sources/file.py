@@ -46,6 +46,7 @@ class FromFile(Source):
 
     def sizes(self) -> Mapping[str, int]:
         n, test = len(self._train()), self._test()
+        settle(torch.from_numpy(self._train()), self.space(), self.normalise, f"data.path: {self.path}")  # for its errors
         self._column(self.path, "data.targets", self.key)  # read for its errors
         if test is not None:
             return {"data": n, "test": len(test)}

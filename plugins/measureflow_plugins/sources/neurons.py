@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from measureflow.errors import unknown
+from measureflow.schedule import MANY
 
 _FIRST = (
     -0.1581,
@@ -88,8 +89,8 @@ def _pair(given: Mapping[str, object]) -> Neurons:
     angle, dim = given.get("angle"), given.get("dim")
     if set(given) != {"angle", "dim"} or not isinstance(angle, int | float) or not isinstance(dim, int):
         raise ValueError(f"expected {{angle = (radians), dim = (an integer)}}, got {dict(given)!r}")
-    if dim < 2 or not 0 < angle < math.pi:
-        raise ValueError(f"needs dim >= 2 and an angle in (0, pi), got dim = {dim}, angle = {angle}")
+    if not 2 <= dim <= MANY or not 0 < angle < math.pi:
+        raise ValueError(f"needs dim from 2 to {MANY:,} and an angle in (0, pi), got dim = {dim}, angle = {angle}")
     return _unit([[1.0] + [0.0] * (dim - 1), [math.cos(angle), math.sin(angle)] + [0.0] * (dim - 2)])
 
 
@@ -100,7 +101,8 @@ def _unit(given: object) -> Neurons:
         raise ValueError(f"expected a name, a list of vectors of one length, or {{angle, dim}}; got {given!r}") from None
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise ValueError(f"expected a list of vectors of one length d >= 2, got an array of shape {array.shape}")
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(array, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or (norms == 0).any():
         raise ValueError("neurons must be finite and not zero")
     return tuple(tuple(float(x) for x in row) for row in array / norms)

@@ -12,6 +12,7 @@ from measureflow.api import MeasureflowError, Registry
 from measureflow.config import Raw
 from measureflow.errors import ConfigError, unknown
 from measureflow.schedule import within
+from measureflow_plugins.sweeps.grid import MOST
 from measureflow_plugins.sweeps.members import FITS, Member
 
 SMALL, PAPER = "small", "paper"
@@ -64,7 +65,7 @@ class Scale:
 
     settings: dict[str, Any] = attrs.field(factory=dict)
     cases: dict[str, dict[str, Any]] = attrs.field(factory=dict)
-    seeds: int = attrs.field(default=1, validator=within(1))
+    seeds: int = attrs.field(default=1, validator=within(1, MOST))
 
 
 @final

@@ -1,6 +1,7 @@
 """[sweep]: one member for every seed and every point of a grid."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -8,11 +9,13 @@ import attrs
 
 from measureflow import config
 from measureflow.config import Raw
-from measureflow.errors import ConfigError
+from measureflow.errors import ConfigError, MeasureflowError
 from measureflow.plugins import Registry
 from measureflow_plugins.sweeps.members import Member
 from measureflow_plugins.sweeps.naming import ends, joined, labels
 from measureflow_plugins.sweeps.tables import check, flat, misled
+
+MOST = 10_000  # members: each has a folder, and a process for seconds at least
 
 
 def _is_count(value: Any) -> bool:
@@ -21,8 +24,8 @@ def _is_count(value: Any) -> bool:
 
 def _seeds(_: Any, __: Any, value: Any) -> None:
     listed = isinstance(value, list) and value and all(_is_count(seed) for seed in value) and len(set(value)) == len(value)
-    if not listed and not (_is_count(value) and value >= 1):
-        raise ValueError(f"{value!r}: give how many, at least 1, or a list of different seeds, as in [3, 7]")
+    if not listed and not (_is_count(value) and 1 <= value <= MOST):
+        raise ValueError(f"{value!r}: give how many, at least 1, or a list of different seeds, as in [3, 7]; {MOST:,} are the most")
 
 
 def _grid(_: Any, __: Any, value: Mapping[str, Sequence[Any]]) -> None:
@@ -69,6 +72,9 @@ def _members(sweep: Sweep, tables: Raw) -> list[Member]:
         axes["seed"] = [(seed, str(seed)) for seed in seeds]
     else:
         tables = {**tables, "seed": seeds[0]}
+    count = math.prod(map(len, axes.values()))
+    if count > MOST:
+        raise MeasureflowError(f"sweep: has {count:,} members, and {MOST:,} are the most; take fewer seeds or values")
     names = ends(list(axes))
     found = []
     for number, point in enumerate(itertools.product(*axes.values())):
