@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,16 +48,25 @@ def written() -> dict[Path, int]:
 
 
 @pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    """docs/generate.py, which is a script and no module of a package."""
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DOCS))  # where the modules that it imports are
-        spec.loader.exec_module(module)
-    return module
+def script() -> Callable[[str], ModuleType]:
+    """Imports a script of docs by its name: they are no modules of a package."""
+
+    def imported(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(DOCS))  # where the modules that it imports are
+            spec.loader.exec_module(module)
+        return module
+
+    return imported
+
+
+@pytest.fixture(scope="module")
+def generate(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("generate")
 
 
 @pytest.fixture(scope="module")
@@ -227,20 +237,27 @@ def test_errors_are_at_least_twenty_each_with_a_command_and_its_message() -> Non
         assert re.search(r"```sh\n(.*\n)*measureflow .*\n```\n\n```text\n(warning|error): ", entry), entry
 
 
-def test_every_figure_is_in_the_gallery_with_a_command_that_can_be_given(
-    registry: Registry, commands: dict[str, click.Command], monkeypatch: pytest.MonkeyPatch
+def test_the_gallery_is_what_its_script_writes(script: Callable[[str], ModuleType], registry: Registry) -> None:
+    gallery = script("gallery")
+    assert text("gallery.md") == gallery.page(), "run: python docs/gallery.py"
+    for picture in gallery.PICTURES:
+        experiment = load(DOCS / "examples" / f"{picture.example}.toml", registry, tuple(picture.settings))
+        assert experiment.steps > 0
+        assert (DOCS / "images" / f"{picture.name}.png").stat().st_size < 150_000
+
+
+def test_every_picture_is_in_the_gallery_with_commands_that_can_be_given(
+    commands: dict[str, click.Command], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    rows = re.findall(r"^\| !\[[^\]]+\]\(([^)]+)\) \| (.*) \|$", text("gallery.md"), re.MULTILINE)
-    shown = {DOCS / image for image, _ in rows}
-    assert {path for path in (DOCS / "images").iterdir() if path.suffix != ".txt"} <= shown
-    for _, cell in rows:
-        for given in re.findall(r"`(measureflow [^`]+)`", cell):
-            _, name, *rest = shlex.split(given)
-            context = commands[f"measureflow {name}"].make_context(name, rest)
-            if "file" in context.params:
-                load(context.params["file"], registry, tuple(context.params.get("settings") or ()))
-        assert "`" in cell
+    cards = text("gallery.md").split("\n- ")[1:]
+    shown = [re.findall(r"!\[[^\]]+\]\(([^)]+)\)", card) for card in cards]
+    assert {path for path in (DOCS / "images").iterdir() if path.suffix != ".txt"} == {DOCS / image for (image,) in shown}
+    for card in cards:
+        given = [shlex.split(line) for line in re.findall(r"`(measureflow [^`]+)`", card)]
+        assert given, card
+        for _, name, *rest in given:
+            commands[f"measureflow {name}"].make_context(name, rest)
 
 
 def test_every_figure_of_performance_stands_in_the_benchmarks() -> None:
