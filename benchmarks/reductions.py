@@ -13,6 +13,7 @@ from side_by_side import Work, medians
 from torch import Tensor
 
 from measureflow.api import Feature, Need, Particles, Reducer, Registry, load_plugins
+from measureflow.keops import trouble
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
@@ -51,7 +52,8 @@ def ways(case: Case, registry: Registry, device: torch.device, dtype: torch.dtyp
     """By name: the built-in reducers, whole matrices in torch and in JAX, KeOps alone in its two schemes on a GPU."""
     arguments = case.tensors(dtype, device)
     radial = {} if case.feature == "relu" else {"length": case.length}
-    kinds = [kind for kind in ("chunked", "compiled", "keops") if kind in registry.kinds("reducer")]
+    gpu = device.type == "cuda"
+    kinds = [kind for kind in ("chunked", *(() if gpu else ("compiled",)), "keops") if kind in registry.kinds("reducer")]
     found: dict[str, Work] = {kind: partial(reduced, registry.get("reducer", kind)(), case, *arguments) for kind in kinds}
     found["dense"] = partial(sums.gaussian if radial else dense.slope, *arguments, **radial)
     if not peers.absent("jax"):
@@ -59,7 +61,7 @@ def ways(case: Case, registry: Registry, device: torch.device, dtype: torch.dtyp
 
         if jax_sums.on(device.type):
             found["jax"] = (jax_sums.gaussian if radial else jax_sums.relu)(*arguments, **radial)
-    if device.type == "cuda":
+    if gpu and not trouble("cuda"):  # else it would end the process; the reducer's row says why
         alone = sums.lazy_gaussian if radial else sums.lazy_relu
         found |= {f"KeOps {scheme}": partial(alone, *arguments, **radial, backend=f"GPU_{scheme}") for scheme in ("1D", "2D")}
     return found
