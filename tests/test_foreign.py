@@ -6,16 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import save_file
 from small import Said, Shell
 from test_run import done
 
 from measureflow import config
 from measureflow.errors import MeasureflowError, printable
+from measureflow.log import read_metrics
 from measureflow.plugins import Registry
-from measureflow_plugins.observers.panels import panels
+from measureflow_plugins.drawing import curves
+from measureflow_plugins.observers.curves import draw
+from measureflow_plugins.observers.drawable import literal
+from measureflow_plugins.observers.panels import LINES, PANELS, Panel, panels
+from measureflow_plugins.reading.groups import Group, curve
 from measureflow_plugins.reading.runs import read
 from measureflow_plugins.reading.snapshots import snapshots
 from measureflow_plugins.report.curves import figure
@@ -132,6 +140,97 @@ def run_with(shell: Shell, metrics: dict[str, float]) -> Path:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def test_names_that_are_no_formulas(shell: Shell) -> None:
+    names = [r"$\frac{$", "$a_{$", "tv.$a_{$", "nu.$a$b$"]
+    run_with(shell, {key: 1.0 for name in names for key in (name, f"{name}.x")})
+    done(shell("resume", "run", "--steps", "5", "--quiet"))
+    done(shell("figure", "run", "--out", "curves.png"))
+    done(shell("compare", "run", "--metric", names[0], "--out", "compared.png"))
+
+
+def test_a_title_and_a_measure_that_are_no_formulas(shell: Shell) -> None:
+    flows = [{"kind": "langevin"}]
+    bad = {"measures.$a_{$": {"init": {"kind": "uniform", "size": 3}}, "metrics": [{"kind": "tv", "of": "$a_{$"}]}
+    known = {"coupling": {"kind": "gibbs", "energy": "banana"}, "measures.nu.flows": flows, "measures.gamma": None}
+    space = {"data": {"kind": "space", "domain": "euclidean", "dim": 2}, "measures.nu.init": {"kind": "uniform", "size": 9}}
+    done(shell("run", shell.write({**bad, **known, **space, "observers": ["curves", "snapshots"]}), "--out", "$a_{$", "--quiet"))
+    for what in ("curves", "density", "neurons"):
+        done(shell("figure", "$a_{$", "--what", what, "--out", f"{what}.png"))
+
+
+def test_text_is_drawn_letter_by_letter() -> None:
+    for name in (r"$\frac{$", "$a$", r"\$a$", "_a"):
+        axes = Figure().subplots()
+        axes.plot([0, 1], label=literal(name))
+        (shown,) = axes.legend().get_texts()
+        text, formula = shown._preprocess_math(shown.get_text())
+        assert (text.strip(), formula) == (name, False)
+
+
+HUGE_VALUES = [1e308, -1e308, 1e300, -1e300, 1e101]
+
+
+def test_values_that_no_axis_holds(shell: Shell, registry: Registry) -> None:
+    """An axis takes differences and powers of its limits; warnings are errors here."""
+    path = run_with(shell, {"b": 0.5, "b.error": -1.0})
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for i, value in enumerate(HUGE_VALUES):
+        for row, shown in zip(rows, (0.5, value, -value, 1e100), strict=True):
+            row[f"a{i}"] = shown
+    rows[1]["b.error"] = 1e308
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done(shell("resume", "run", "--steps", "5", "--quiet"))
+    done(shell("figure", "run", "--out", "curves.png"))
+    done(shell("report", "run"))
+    done(shell("compare", "run", "--metric", "a0", "--out", "compared.png"))
+    run = read(Path("run"), registry)
+    for axes in curves.draw([Group("run", (run,))], ["a0", "a4"]).axes:
+        assert np.isfinite(np.asarray(axes.lines[0].get_ydata())).tolist() == [True, False, False]
+    trace = figure([run], ["run"], [Panel("a0", ("a0",))])["data"][0]
+    assert [y is not None for y in trace["y"]] == [True, False, False]
+
+
+def test_runs_whose_values_no_median_holds(shell: Shell, registry: Registry) -> None:
+    run_with(shell, {"a": 1e308})
+    run = read(Path("run"), registry)
+    one = curve(Group("runs", (run, run, attrs.evolve(run, rows=tuple({**row, "a": -1e308} for row in run.rows)), run)), "a")
+    assert one.median.tolist() == [np.inf] * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([f"m{i}" for i in range(300)], "Not drawn: m22, m23, m24, m25, m26 and 273 more. To see one: "),
+        ([f"m.{i}" for i in range(300)], "Not drawn: m.12, m.13, m.14, m.15, m.16 and 283 more. To see one: "),
+    ],
+    ids=["panels", "lines"],
+)
+def test_more_metrics_than_a_figure_holds(shell: Shell, registry: Registry, names: list[str], said: str) -> None:
+    run_with(shell, dict.fromkeys(names, 1.0))
+    drawn = curves.draw([Group("run", (read(Path("run"), registry),))])
+    assert len(drawn.axes) <= PANELS + 1
+    assert max(len(axes.containers) for axes in drawn.axes) <= LINES
+    (note,) = drawn.axes[-1].texts
+    assert said in note.get_text().replace("\n", " ")
+    done(shell("resume", "run", "--steps", "5", "--quiet"))
+    assert len(curves.draw([Group("run", (read(Path("run"), registry),))], names[-1:]).axes) == 1
+
+
+def test_settings_of_matplotlib_in_the_working_folder(shell: Shell) -> None:
+    """It reads a matplotlibrc when it is imported, so that its settings are there when a command draws."""
+    run_with(shell, {})
+    rows = read_metrics(Path("run"))
+
+    def drawn() -> list[bytes]:
+        done(shell("figure", "run", "--out", "figure.png"))
+        draw(rows, Path("curves.png"), "run", [Panel("tv", ("tv",))])
+        return [Path(name).read_bytes() for name in ("figure.png", "curves.png")]
+
+    bare = drawn()
+    with mpl.rc_context({"text.usetex": True, "font.size": 30}):
+        assert drawn() == bare
 
 
 @pytest.mark.parametrize(("name", "line"), [

@@ -20,6 +20,8 @@ from measureflow.files import write
 from measureflow.footprint import device_of
 from measureflow.plugins import Registry
 from measureflow_plugins.commands.timing import exponent, pairs, resized, through
+from measureflow_plugins.drawing.style import look
+from measureflow_plugins.observers.drawable import literal
 from measureflow_plugins.planning.clock import alternating, timed
 
 Row = dict[str, float | int | str]
@@ -68,7 +70,8 @@ def bench(
     if into:
         write(into, json.dumps({"environment": environment(device_of(experiment)), "rows": rows}, indent=1).encode())
     if plot:
-        _draw(rows, first, experiment.name, plot)
+        with look():
+            _draw(rows, first, experiment.name, plot)
 
 
 def _sizes(named: Mapping[str, str | None], others: Sequence[str]) -> dict[str, list[int]]:
@@ -154,8 +157,8 @@ def _draw(rows: Sequence[Row], first: str, title: str, path: Path) -> None:
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.subplots()
     for label, x, y in _lines(rows, first):
-        axes.loglog(x, y, "o-", label=label)
-    axes.set(title=title, xlabel=f"atoms of {first}", ylabel="ms a step")
+        axes.loglog(x, y, "o-", label=literal(label))
+    axes.set(title=literal(title), xlabel=literal(f"atoms of {first}"), ylabel="ms a step")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=150)

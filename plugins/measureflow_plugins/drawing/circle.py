@@ -12,6 +12,7 @@ from measureflow_plugins.drawing import atoms
 from measureflow_plugins.drawing.laws import Law, What, unit
 from measureflow_plugins.drawing.palette import NEGATIVE, POSITIVE
 from measureflow_plugins.drawing.style import colour, grid
+from measureflow_plugins.observers.drawable import literal
 from measureflow_plugins.reading.charts import Chart
 from measureflow_plugins.reading.densities import Mesh
 from measureflow_plugins.reading.scenes import Scene
@@ -28,7 +29,7 @@ def draw(scene: Scene, chart: Chart, mesh: Mesh, drawn: list[Law], what: What) -
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _curves(top, mesh, drawn, what)
-    top.set(ylabel=unit(chart, what), title=scene.run.title, xlim=(-180, 180))
+    top.set(ylabel=unit(chart, what), title=literal(scene.run.title), xlim=(-180, 180))
     for law in drawn:
         if law.neurons is not None:
             _stems(bottom, law.neurons, law.name == "teacher")

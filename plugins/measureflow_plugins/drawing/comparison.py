@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from measureflow_plugins.drawing.style import below, colour, grid, logarithm, spans, style
+from measureflow_plugins.observers.drawable import LARGEST, bounded, literal
 from measureflow_plugins.observers.panels import TITLES, logarithmic
 from measureflow_plugins.reading.clocks import SECONDS
 from measureflow_plugins.reading.groups import Curve
@@ -26,7 +27,7 @@ def draw(comparison: Comparison) -> Figure:
     row = figure.subplots(1, len(clocks), sharey=True, squeeze=False)[0]
     for axes, clock in zip(row, clocks, strict=True):
         _panel(axes, comparison, clock)
-    row[0].set_ylabel(TITLES.get(comparison.metric, comparison.metric))
+    row[0].set_ylabel(literal(TITLES.get(comparison.metric, comparison.metric)))
     below(figure, row[0], columns=3)
     return figure
 
@@ -34,20 +35,20 @@ def draw(comparison: Comparison) -> Figure:
 def _panel(axes: Axes, comparison: Comparison, clock: str) -> None:
     for level in comparison.levels:
         axes.axhline(level, color="0.55", linewidth=0.8, linestyle=":", zorder=1)
-    here = [one.clocks[clock] for one in comparison.curves if clock in one.clocks]
+    here = [bounded(one.clocks[clock]) for one in comparison.curves if clock in one.clocks]
     log = any(spans(times) for times in here)
     for i, one in enumerate(comparison.curves):
         if clock in one.clocks:
             _line(axes, one, clock, i, log)
             _marks(axes, one, clock, i, comparison.levels)
-    axes.set_xlabel(clock)
+    axes.set_xlabel(literal(clock))
     if log:
         logarithm(axes.xaxis)
     if logarithmic(comparison.metric, [one.low for one in comparison.curves]):
         logarithm(axes.yaxis)
     if len(here) < len(comparison.curves):
         missing = [one.label for one in comparison.curves if clock not in one.clocks]
-        axes.set_title(f"not known: {', '.join(missing)}", fontsize=7, color="0.4")
+        axes.set_title(literal(f"not known: {', '.join(missing)}"), fontsize=7, color="0.4")
     elif clock == SECONDS:
         axes.set_title("of the machines recorded", fontsize=7, color="0.4")
     grid(axes)
@@ -56,9 +57,9 @@ def _panel(axes: Axes, comparison: Comparison, clock: str) -> None:
 def _line(axes: Axes, one: Curve, clock: str, i: int, log: bool) -> None:
     """The median and its band; a start at time 0 has no place on a logarithmic axis."""
     seen = one.clocks[clock] > 0 if log else np.ones(len(one.median), dtype=bool)
-    x = one.clocks[clock][seen]
+    x = bounded(one.clocks[clock])[seen]
     name = one.label if one.runs == 1 else f"{one.label}, median and {one.band}"
-    axes.plot(x, one.median[seen], style(i), color=colour(i), label=name)
+    axes.plot(x, one.median[seen], style(i), color=colour(i), label=literal(name))
     if one.runs > 1:
         axes.fill_between(x, one.low[seen], one.high[seen], color=colour(i), alpha=0.2, linewidth=0)
 
@@ -66,5 +67,5 @@ def _line(axes: Axes, one: Curve, clock: str, i: int, log: bool) -> None:
 def _marks(axes: Axes, one: Curve, clock: str, i: int, levels: tuple[float, ...]) -> None:
     for level in levels:
         time = first_time(one, clock, level)
-        if time:
+        if time and time <= LARGEST:
             axes.plot([time], [level], "o", color=colour(i), markersize=4, markeredgecolor="white", markeredgewidth=0.6)

@@ -10,7 +10,8 @@ import numpy as np
 
 from measureflow.api import MeasureflowError
 from measureflow_plugins.drawing.style import below, colour, grid, headline, logarithm, spans, style
-from measureflow_plugins.observers.panels import Panel, error_of, logarithmic, panels
+from measureflow_plugins.observers.drawable import bars, literal, note
+from measureflow_plugins.observers.panels import Panel, error_of, fitted, logarithmic, panels
 from measureflow_plugins.reading.clocks import ITERATIONS
 from measureflow_plugins.reading.groups import Curve, Group, curve
 
@@ -28,19 +29,22 @@ def draw(groups: Sequence[Group], metrics: Sequence[str] = ()) -> Figure:
     """A panel for each of `metrics`, by default all that every run has; raises MeasureflowError for one that a run lacks."""
     from matplotlib.figure import Figure
 
-    chosen = [Panel(name, (name,)) for name in metrics] or shared(groups)
+    chosen, rest = fitted([Panel(name, (name,)) for name in metrics] or shared(groups))
     if not chosen:
         raise MeasureflowError("no metric was measured by all of these runs; name [[metrics]] in the config and run again")
-    columns = min(ROW, len(chosen))
-    rows = math.ceil(len(chosen) / columns)
+    count = len(chosen) + bool(rest)
+    columns = min(ROW, count)
+    rows = math.ceil(count / columns)
     figure = Figure(figsize=(0.4 + 3.1 * columns, 0.5 + 2.7 * rows), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     drawn = [[curve(group, metric) for group in groups for metric in panel.metrics] for panel in chosen]
     log = all(spans(one.clocks[ITERATIONS]) for curves in drawn for one in curves)
     for axes, panel, lines in zip(places, chosen, drawn, strict=False):
         _panel(axes, groups, panel, lines, log)
-    for axes in places[len(chosen) :]:
+    for axes in places[count:]:
         axes.remove()
+    if rest:
+        note(places[len(chosen)], rest)
     if len(groups) == 1:
         headline(figure, groups[0].runs[0].title if len(groups[0].runs) == 1 else groups[0].label)
     else:
@@ -51,7 +55,8 @@ def draw(groups: Sequence[Group], metrics: Sequence[str] = ()) -> Figure:
 def shared(groups: Sequence[Group]) -> list[Panel]:
     """What every run measured, the paper's metrics first; parts such as gap.error only if there is nothing else."""
     runs = [run for group in groups for run in group.runs]
-    main, parts = panels(name for name in runs[0].metrics if all(name in run.metrics for run in runs))
+    measured = [name for name in runs[0].metrics if all(name in run.metrics for run in runs)]
+    main, parts = panels(measured)
     found = main or [Panel(name, (name,)) for name in parts]
     return sorted(found, key=lambda panel: PAPER.index(panel.name) if panel.name in PAPER else len(PAPER))
 
@@ -63,7 +68,7 @@ def _panel(axes: Axes, groups: Sequence[Group], panel: Panel, lines: Sequence[Cu
         names = [one.label] * (len(groups) > 1) + [panel.label(metric)] * (len(panel.metrics) > 1)
         which = i if len(groups) == 1 else groups.index(group)
         _line(axes, one, _error(group, metric, one), which, style(i), ", ".join(names) or one.label, log)
-    axes.set(title=panel.title, xlabel="iteration")
+    axes.set(title=literal(panel.title), xlabel="iteration")
     if log:
         logarithm(axes.xaxis)
     if logarithmic(panel.name, [one.low for one in lines]):
@@ -77,8 +82,9 @@ def _line(axes: Axes, one: Curve, error: np.ndarray | None, which: int, dashes: 
     x = one.clocks[ITERATIONS]
     seen = x > 0 if log else np.ones(len(x), dtype=bool)  # step 0 has no place on a logarithmic axis
     marker = "o" if sum(seen) <= FEW else ""
-    bars = {} if error is None else {"yerr": error[seen], "elinewidth": 0.8, "capsize": 2}
-    axes.errorbar(x[seen], one.median[seen], fmt=dashes, color=colour(which), label=label, marker=marker, markersize=3, **bars)
+    look = {} if error is None else {"yerr": bars(error[seen]), "elinewidth": 0.8, "capsize": 2}
+    line = {"fmt": dashes, "color": colour(which), "marker": marker, "markersize": 3, "label": literal(label)}
+    axes.errorbar(x[seen], one.median[seen], **line, **look)
     if one.runs > 1:
         axes.fill_between(x[seen], one.low[seen], one.high[seen], color=colour(which), alpha=0.2, linewidth=0)
 

@@ -13,6 +13,7 @@ from measureflow_plugins.drawing import atoms
 from measureflow_plugins.drawing.density import shades
 from measureflow_plugins.drawing.laws import shown
 from measureflow_plugins.drawing.pages import Page, pages_of
+from measureflow_plugins.observers.drawable import literal
 from measureflow_plugins.reading.charts import Chart, chart_of
 from measureflow_plugins.reading.densities import Mesh, learned, mesh_of
 from measureflow_plugins.reading.scenes import Scene
@@ -99,7 +100,7 @@ def _figure(film: Film, i: int, system: System) -> Figure:
     for axes, page in zip(row, film.pages, strict=True):
         _draw(axes, page, film, i, system)
     figure.subplots_adjust(left=0.02 if len(row) > 1 else 0.15, right=0.98, bottom=0.14, top=0.86, wspace=0.02)
-    figure.suptitle(f"{film.scene.run.title}: step {system.step:,}, time {system.time:.4g}", fontsize=11, y=0.97)
+    figure.suptitle(literal(f"{film.scene.run.title}: step {system.step:,}, time {system.time:.4g}"), fontsize=11, y=0.97)
     planted = film.neurons is not None and film.scene.teacher(film.pages[0].chart) is not None
     entries = atoms.key(dots=bool(film.dots), signs=film.neurons is not None, planted=planted)
     figure.legend(handles=entries, loc="lower center", ncols=4, fontsize=8, columnspacing=1.0, handletextpad=0.3)

@@ -11,6 +11,7 @@ import numpy as np
 from measureflow.api import MeasureflowError
 from measureflow.files import make, write
 from measureflow_plugins.drawing.palette import PALETTE
+from measureflow_plugins.observers.drawable import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +30,10 @@ LOOK: dict[str, Any] = {
 
 
 def look() -> Any:
-    """A context in which figures are made and written; text in a PDF stays text."""
-    import matplotlib as mpl
+    """A context in which figures are made and written, whatever a matplotlibrc says; text in a PDF stays text."""
+    from matplotlib.style import context
 
-    return mpl.rc_context(LOOK)
+    return context(["default", LOOK])
 
 
 def colour(i: int) -> str:
@@ -65,7 +66,7 @@ def logarithm(axis: Axis) -> None:
 
 def headline(figure: Figure, text: str) -> None:
     """A figure's title: bold and at the left, so that it does not read as the title of the panel below it."""
-    figure.suptitle(text, x=0.01, ha="left", fontweight="bold")
+    figure.suptitle(literal(text), x=0.01, ha="left", fontweight="bold")
 
 
 def grid(axes: Axes) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from measureflow.files import make, write
 from measureflow.log import read_metrics
 from measureflow.observe import Observer, See, Shows, Stage
-from measureflow_plugins.observers.panels import Panel, error_of, heading, logarithmic, panels
+from measureflow_plugins.observers.drawable import bars, bounded, literal, note
+from measureflow_plugins.observers.panels import Panel, error_of, fitted, heading, logarithmic, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,27 +41,41 @@ class Curves(Observer):
         try:
             yield lambda system, row: None
         finally:
-            draw(read_metrics(stage.folder), stage.folder / "figures" / "curves.png", heading(stage.name, stage.folder), self.only)
+            rows = read_metrics(stage.folder)
+            chosen = [Panel(name, (name,)) for name in self.only] if self.only else panels(_names(rows))[0]
+            if chosen:
+                draw(rows, stage.folder / "figures" / "curves.png", heading(stage.name, stage.folder), chosen)
 
 
-def draw(rows: Sequence[dict[str, float]], path: Path, title: str, only: Sequence[str] | None = None) -> None:
-    """The panels of the metrics in `rows`, or one for each of `only`; draws nothing if there is none."""
+def _names(rows: Sequence[dict[str, float]]) -> list[str]:
+    """Names of the metrics measured."""
+    return list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds")))
 
+
+def draw(rows: Sequence[dict[str, float]], path: Path, title: str, panels: Sequence[Panel]) -> None:
+    """Draws the metrics of `rows` in these panels, at least one, whatever a matplotlibrc says."""
+    from matplotlib.style import context
+
+    with context("default"):
+        _draw(rows, path, title, panels)
+
+
+def _draw(rows: Sequence[dict[str, float]], path: Path, title: str, panels: Sequence[Panel]) -> None:
     from matplotlib.figure import Figure
 
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds"))
-    chosen = [Panel(name, (name,)) for name in only] if only else panels(names)[0]
-    if not chosen:
-        return
-    columns = min(COLUMNS, len(chosen))
-    rows_of_panels = -(-len(chosen) // columns)
+    chosen, rest = fitted(panels)
+    count = len(chosen) + bool(rest)
+    columns = min(COLUMNS, count)
+    rows_of_panels = -(-count // columns)
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows_of_panels + 0.3), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")  # apart from the panel titles, which are centred
+    figure.suptitle(literal(title), x=0.01, ha="left", fontweight="bold")  # apart from the panel titles, which are centred
     places = figure.subplots(rows_of_panels, columns, squeeze=False).ravel()
-    for axes in places[len(chosen) :]:
+    for axes in places[count:]:
         axes.remove()
     for axes, panel in zip(places, chosen, strict=False):
         _panel(axes, panel, rows)
+    if rest:
+        note(places[len(chosen)], rest)
     image = io.BytesIO()
     figure.savefig(image, dpi=150, format="png")
     make(path.parent)
@@ -71,11 +86,11 @@ def _panel(axes: Axes, panel: Panel, rows: Sequence[dict[str, float]]) -> None:
     values = []
     for metric in panel.metrics:
         measured = [row for row in rows if metric in row]
-        values.append(np.array([row[metric] for row in measured]))
+        values.append(bounded(np.array([row[metric] for row in measured], dtype=float)))
         steps, error = [row["step"] for row in measured], [row.get(error_of(metric), 0.0) for row in measured]
-        bars = {"yerr": error, "elinewidth": 0.8, "capsize": 2} if any(error) else {}
-        axes.errorbar(steps, values[-1], label=panel.label(metric), **bars)
-    axes.set(title=panel.title, xlabel="iteration")
+        look = {"yerr": bars(np.array(error, dtype=float)), "elinewidth": 0.8, "capsize": 2} if any(error) else {}
+        axes.errorbar(steps, values[-1], label=literal(panel.label(metric)), **look)
+    axes.set(title=literal(panel.title), xlabel="iteration")
     if logarithmic(panel.name, values):
         axes.set_yscale("log")
     if len(panel.metrics) > 1:

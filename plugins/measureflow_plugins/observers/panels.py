@@ -1,6 +1,6 @@
 """Panels: which metrics are drawn together, what each panel is called, and whether its axis is logarithmic."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import final
 
@@ -9,6 +9,9 @@ import numpy as np
 
 TITLES = {"kl": "KL(teacher | student)", "score": "score matching distance", "tv": "TV norm of gamma"}
 LINEAR = ("tv", "mass", "energy")  # may be signed, or has a bound to be compared with
+PANELS = 24  # in one figure: each takes a good part of a second to draw
+LINES = 12  # in one panel: a longer legend would cover it
+NAMED = 5
 
 
 @final
@@ -39,6 +42,17 @@ def panels(names: Iterable[str]) -> tuple[list[Panel], list[str]]:
     heads = dict.fromkeys(name.split(".")[0] for name in whole)
     together = {head: tuple(name for name in whole if name.split(".")[0] == head) for head in heads}
     return [Panel(head if len(group) > 1 else group[0], group) for head, group in together.items()], parts
+
+
+def fitted(panels: Sequence[Panel]) -> tuple[list[Panel], str]:
+    """The first panels, and the first metrics of each, that a figure has room for, and what to say of the rest, or ""."""
+    kept = [attrs.evolve(panel, metrics=panel.metrics[:LINES]) for panel in panels[:PANELS]]
+    drawn = {metric for panel in kept for metric in panel.metrics}
+    rest = [metric for panel in panels for metric in panel.metrics if metric not in drawn]
+    if not rest:
+        return kept, ""
+    more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
+    return kept, f"Not drawn: {', '.join(rest[:NAMED])}{more}. To see one: measureflow figure RUN --metric NAME."
 
 
 def error_of(metric: str) -> str:

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from measureflow.api import Experiment, MeasureflowError, Registry
+from measureflow_plugins.observers.drawable import bounded
 from measureflow_plugins.reading.clocks import ITERATIONS, PAIRS, SECONDS, cheap_clocks, pairs_per_step
 from measureflow_plugins.reading.runs import Run, labels
 
@@ -56,17 +57,20 @@ def grouped(runs: Sequence[Run], registry: Registry) -> list[Group]:
 
 
 def curve(group: Group, metric: str) -> Curve:
-    """The metric at the steps that all runs of the group have; raises MeasureflowError where one has not measured it."""
+    """The metric at the steps that all runs of the group have, values beyond 1e100 as infinities.
+
+    Raises MeasureflowError if a run has not measured it.
+    """
     series = [run.series(metric) for run in group.runs]
     steps = reduce(np.intersect1d, [at for at, _ in series])
     if not len(steps):
         raise MeasureflowError(f"{group.label}: its runs have no step in common at which {metric} was measured")
-    values = np.stack([_at(at, value, steps) for at, value in series])
+    values = bounded(np.stack([_at(at, value, steps) for at, value in series]))
     low, high = (25, 75) if len(series) >= ENOUGH else (0, 100)
     with np.errstate(invalid="ignore"):  # an infinite value has no neighbour to interpolate with
-        edges = np.percentile(values, [low, high], axis=0)
+        edges, median = np.percentile(values, [low, high], axis=0), np.median(values, axis=0)
     band: Literal["range", "quartiles"] = "quartiles" if len(series) >= ENOUGH else "range"
-    return Curve(group.label, len(series), _clocks(group, steps), np.median(values, axis=0), edges[0], edges[1], band)
+    return Curve(group.label, len(series), _clocks(group, steps), median, edges[0], edges[1], band)
 
 
 def _at(at: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from measureflow_plugins.observers.drawable import bounded
 from measureflow_plugins.observers.panels import Panel, error_of, logarithmic
 from measureflow_plugins.reading.clocks import cheap_clocks
 from measureflow_plugins.reading.runs import Run
@@ -69,8 +70,8 @@ def _error(run: Run, metric: str, steps: np.ndarray) -> dict[str, Any]:
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
-    """Numbers as JSON has them, which knows no NaN: a gap in the curve."""
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+    """Numbers for a page that draws gaps for those that are not finite or beyond 1e100."""
+    return [value if math.isfinite(value) else None for value in bounded(values).tolist()]
 
 
 def _axes(suffix: str, log: bool) -> dict[str, Any]:
