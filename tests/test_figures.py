@@ -18,6 +18,7 @@ from small import Shell
 
 from measureflow.api import Particles, System
 from measureflow.plugins import Registry
+from measureflow.record import Asked, stage_of
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.drawing import curves, density
 from measureflow_plugins.drawing.angles import nearest
@@ -26,6 +27,7 @@ from measureflow_plugins.drawing.globe import raster, view_of
 from measureflow_plugins.drawing.laws import shown
 from measureflow_plugins.drawing.pages import pages_of
 from measureflow_plugins.drawing.style import logarithm
+from measureflow_plugins.observers.panels import Panel, panels
 from measureflow_plugins.reading.charts import chart_of
 from measureflow_plugins.reading.densities import mesh_of
 from measureflow_plugins.reading.groups import grouped
@@ -254,6 +256,17 @@ def test_energies_share_a_panel_and_errors_are_bars(run: Runs, registry: Registr
     assert [bars.has_yerr for bars in drawn.axes[1].containers] == [True]
     assert [bars.has_yerr for bars in drawn.axes[0].containers] == [False, False]
     assert [title for title, _ in lines(curves.draw(groups, ["nll.ess"]))] == ["nll.ess"]
+
+
+def test_a_metric_of_another_measure_is_no_part(run: Runs, shell: Shell, registry: Registry) -> None:
+    tv = [{"kind": "tv"}, {"kind": "tv", "of": "nu"}]
+    folder = run({**GLOBE, "metrics": [*tv, {"kind": "nll"}, {"kind": "nll", "at": "data"}]})
+    (one,) = read_all([folder], registry)
+    main, parts = panels(one.metrics, one.written)
+    assert main == [Panel("tv", ("tv", "tv.nu")), Panel("nll", ("nll", "nll.data"))]
+    assert parts == [f"{whole}.{part}" for whole in ("nll", "nll.data") for part in ("log_z", "error", "ess")]
+    assert lines(curves.draw(grouped([one], registry))) == [("tv", ["tv", "nu"]), ("nll", ["nll", "data"])]
+    assert stage_of(one.experiment, Asked(folder)).metrics == tuple(one.written)
 
 
 def test_the_title_is_the_name_and_the_folder_at_the_left(run: Runs, registry: Registry) -> None:

@@ -281,7 +281,7 @@ def test_a_measure_whose_name_is_a_link(shell: Shell, registry: Registry) -> Non
     run_with(shell, {})
     run = read(Path("run"), registry)
     run = attrs.evolve(run, experiment=attrs.evolve(run.experiment, measures={name: run.experiment.measures["nu"]}))
-    titles = figure([run], ["run"], panels(run.metrics)[0])["titles"]
+    titles = figure([run], ["run"], panels(run.metrics, run.written)[0])["titles"]
     assert titles[f"time of {name}"] == "time of &lt;a href=&#x27;https://evil.example/&#x27;&gt;here&lt;/a&gt;"
     script = (Path(study.__file__).parents[1] / "report/templates/curves.js").read_text()
     assert "text: figures.main.titles[clock.value]" in script

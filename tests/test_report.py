@@ -188,7 +188,7 @@ def test_the_size_of_a_replay_is_six_bytes_a_point(shell: Shell, registry: Regis
 
 def test_the_curves_share_one_zoom_and_any_clock(shell: Shell, registry: Registry) -> None:
     runs = read_all([run(shell, "one")], registry)
-    main, parts = panels(runs[0].metrics)
+    main, parts = panels(runs[0].metrics, runs[0].written)
     assert (main, parts) == ([Panel("kl", ("kl",)), Panel("tv", ("tv",))], [])
     shown = figure(runs, ["one"], main)
     assert shown["layout"]["xaxis2"]["matches"] == "x"
@@ -201,10 +201,13 @@ def test_the_curves_share_one_zoom_and_any_clock(shell: Shell, registry: Registr
 def test_a_part_is_apart_only_where_its_whole_is_shown(shell: Shell, registry: Registry) -> None:
     folder = run(shell, metrics=[{"kind": "energy"}, {"kind": "nll"}])
     one = read(folder, registry)
-    main, parts = panels(one.metrics)
+    main, parts = panels(one.metrics, one.written)
     assert main == [Panel("energy", ("energy.nu", "energy.data")), Panel("nll", ("nll",))]
     assert parts == ["nll.log_z", "nll.error", "nll.ess"]
-    assert panels(["nll.error", "tv.mu"]) == ([Panel("nll.error", ("nll.error",)), Panel("tv.mu", ("tv.mu",))], [])
+    assert panels(["nll.error", "tv.mu"], [("nll", "nll.error"), ("tv.mu",)]) == (
+        [Panel("nll.error", ("nll.error",)), Panel("tv.mu", ("tv.mu",))],
+        [],
+    )
     nu, data, nll = figure([one], ["one"], main)["data"]
     assert (nu["yaxis"], data["yaxis"], nll["yaxis"]) == ("y", "y", "y2")
     assert nu["line"]["dash"] != data["line"]["dash"]

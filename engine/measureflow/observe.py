@@ -69,6 +69,8 @@ class Stage:
     """The flows of each moving measure."""
     scheme: Scheme | None = None
     """The order in which measures move within a step."""
+    metrics: tuple[tuple[str, ...], ...] = ()
+    """The names that each metric writes."""
     sure: Callable[[], bool] = lambda: True
     """Waits for the device and returns whether the system now shown is finite and within its bounds."""
 

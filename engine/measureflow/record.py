@@ -168,7 +168,8 @@ def _check_start(folder: Path, now: Mapping[str, str]) -> None:
 def stage_of(e: Experiment, asked: Asked) -> Stage:
     """The stage of an experiment that runs as asked."""
     flows = {name: player.flows for name, player in e.measures.items()}
-    return Stage(e.name, asked.folder, e.steps, e.seed, tuple(e.measures), asked.quiet, asked.team, flows, e.order)
+    written = tuple(probe.metric.names for probe in e.metrics)
+    return Stage(e.name, asked.folder, e.steps, e.seed, tuple(e.measures), asked.quiet, asked.team, flows, e.order, written)
 
 
 def systems_of(e: Experiment, built: Built, guard: Guard, note: Callable[[Event], None]) -> Iterator[System]:

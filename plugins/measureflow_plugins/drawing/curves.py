@@ -56,7 +56,7 @@ def shared(groups: Sequence[Group]) -> list[Panel]:
     """What every run measured, the paper's metrics first; parts such as gap.error only if there is nothing else."""
     runs = [run for group in groups for run in group.runs]
     measured = [name for name in runs[0].metrics if all(name in run.metrics for run in runs)]
-    main, parts = panels(measured)
+    main, parts = panels(measured, runs[0].written)
     found = main or [Panel(name, (name,)) for name in parts]
     return sorted(found, key=lambda panel: PAPER.index(panel.name) if panel.name in PAPER else len(PAPER))
 

@@ -42,7 +42,7 @@ class Curves(Observer):
             yield lambda system, row: None
         finally:
             rows = read_metrics(stage.folder)
-            chosen = [Panel(name, (name,)) for name in self.only] if self.only else panels(_names(rows))[0]
+            chosen = [Panel(name, (name,)) for name in self.only] if self.only else panels(_names(rows), stage.metrics)[0]
             if chosen:
                 draw(rows, stage.folder / "figures" / "curves.png", heading(stage.name, stage.folder), chosen)
 

@@ -24,24 +24,26 @@ class Panel:
 
     @property
     def title(self) -> str:
-        return TITLES.get(self.name, self.name)
+        return TITLES.get(self.name, self.name) if self.metrics == (self.name,) else self.name
 
     def label(self, metric: str) -> str:
         """What tells a metric from the others of the panel."""
         return metric.removeprefix(f"{self.name}.")
 
 
-def panels(names: Iterable[str]) -> tuple[list[Panel], list[str]]:
+def panels(names: Iterable[str], written: Iterable[Sequence[str]]) -> tuple[list[Panel], list[str]]:
     """The panels of these metrics, and apart those that are a part of another one, as `nll.error` is of `nll`.
 
-    What begins alike shares a panel, as `energy.nu` and `energy.data` do: only their difference matters.
+    written: the names that each metric of the config writes. A part is written by the metric that writes the whole: `tv.mu`,
+    the TV norm of another measure, is no part of `tv`. What begins alike shares a panel, as `energy.nu` and `energy.data` do.
     """
     found = list(dict.fromkeys(names))
-    parts = [name for name in found if any(parent in found for parent in _parents(name))]
+    together = [set(group).intersection(found) for group in written]
+    parts = [name for name in found if any(name in group and not group.isdisjoint(_parents(name)) for group in together)]
     whole = [name for name in found if name not in parts]
     heads = dict.fromkeys(name.split(".")[0] for name in whole)
-    together = {head: tuple(name for name in whole if name.split(".")[0] == head) for head in heads}
-    return [Panel(head if len(group) > 1 else group[0], group) for head, group in together.items()], parts
+    alike = {head: tuple(name for name in whole if name.split(".")[0] == head) for head in heads}
+    return [Panel(head if len(group) > 1 else group[0], group) for head, group in alike.items()], parts
 
 
 def fitted(panels: Sequence[Panel]) -> tuple[list[Panel], str]:

@@ -54,6 +54,11 @@ class Run:
         return list(dict.fromkeys(name for row in self.rows for name in row if name not in FACTS))
 
     @property
+    def written(self) -> list[tuple[str, ...]]:
+        """The names that each metric of the config writes."""
+        return [probe.metric.names for probe in self.experiment.metrics]
+
+    @property
     def last(self) -> dict[str, float]:
         """The last value of everything measured."""
         return {name: value for row in self.rows for name, value in row.items()}

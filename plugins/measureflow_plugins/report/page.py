@@ -22,7 +22,7 @@ def page(runs: Sequence[Run], registry: Registry) -> str:
 
     names = labels(runs)
     measured = list(dict.fromkeys(metric for run in runs for metric in run.metrics))
-    main, parts = panels(measured)
+    main, parts = panels(measured, [names for run in runs for names in run.written])
     apart = [Panel(part, (part,)) for part in parts]
     return _rendered(
         title=", ".join(dict.fromkeys(run.experiment.name for run in runs)),
