@@ -378,6 +378,22 @@ def test_a_warning_is_given_once_in_a_run_that_is_resumed(shell: Shell) -> None:
     assert len(read_events(Path("new"))) == 1
 
 
+def test_a_run_that_is_often_interrupted_warns_as_a_whole_one(shell: Shell) -> None:
+    """Its patience is five looks, and it is stopped after two and a half; what was seen after a checkpoint is seen again."""
+    flows = [{"kind": "langevin", "method": "metropolis", "rate": 1e4}]
+    file = shell.write({"steps": 60, "observers": SOON, "measures.gamma.flows.1.radius": 0.5, "measures.nu.flows": flows})
+    done(shell("run", file, "--out", "whole", "--quiet"))
+    done(shell("run", file, "--out", "parts", "--quiet", "--set", "steps=25"))
+    with Path("parts/health.jsonl").open("a") as looks:
+        looks.write('{"step": 30, "gamma.1": 0.0, "nu.accepted": 1.0}\n{"step": 40, "gam')  # by a run that was killed
+    done(shell("resume", "parts", "--quiet", "--steps", "45"))
+    done(shell("resume", "parts", "--quiet", "--steps", "60"))
+    events = read_events(Path("whole"))
+    assert {(event["kind"], event["step"]) for event in events} == {("tv.gamma", 50), ("acceptance.nu", 50)}
+    assert read_events(Path("parts")) == events
+    assert Path("parts/health.jsonl").read_text() == Path("whole/health.jsonl").read_text()
+
+
 def test_health_looks_at_few_steps() -> None:
     looks = Health().looks(100)
     assert [step for step in range(25) if looks(step)] == [0, 10, 20]

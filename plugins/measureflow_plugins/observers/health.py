@@ -23,6 +23,7 @@ from measureflow_plugins.flows.metropolis import ACCEPTED
 from measureflow_plugins.flows.tv_ball import TvBall
 from measureflow_plugins.flows.wasserstein import Wasserstein
 from measureflow_plugins.flows.wfr import Wfr
+from measureflow_plugins.observers.memory import Memory
 from measureflow_plugins.schemes.sequential import Sequential
 from measureflow_plugins.schemes.simultaneous import Simultaneous
 
@@ -60,13 +61,13 @@ class Health(Observer):
     @contextmanager
     def watch(self, stage: Stage) -> Iterator[See]:
         said = {str(event.get("kind")) for event in read_events(stage.folder)}
-        looks, seen, falls = self.looks(stage.steps), _Seen(), _falls(stage)
+        looks, memory, seen, falls = self.looks(stage.steps), Memory(stage, self.patience), _Seen(), _falls(stage)
         for row in read_metrics(stage.folder):  # of a run that is resumed: it fell before, too
             if "objective" in row:
                 seen.objective(row["objective"])
 
         def see(system: System, row: Row) -> None:
-            found = self._atoms(system, stage, seen) if looks(system.step) and system.step else []
+            found = self._look(system, stage, memory) if looks(system.step) and system.step else []
             if falls and "objective" in row:
                 found += seen.objective(row["objective"])
             for kind, why in found:
@@ -76,18 +77,25 @@ class Health(Observer):
 
         yield see
 
-    def _atoms(self, system: System, stage: Stage, seen: "_Seen") -> list[tuple[str, str]]:
+    def _look(self, system: System, stage: Stage, memory: Memory) -> list[tuple[str, str]]:
+        """What the atoms give reason to say, besides what was seen of them before."""
+        memory.recall(system.step)
+        found = self._atoms(system, stage, memory)
+        memory.keep(system.step)
+        return found
+
+    def _atoms(self, system: System, stage: Stage, memory: Memory) -> list[tuple[str, str]]:
         """What the atoms of each moving measure give reason to say."""
         found, sums = [], Sharded(Chunked(), stage.team)
         for name in stage.moving:
             mu = system[name]
             flows = stage.flows.get(name, ())
             if ACCEPTED in mu.marks:
-                found += self._acceptance(name, seen.last(f"{name}.accepted", _mean(mu, sums), self.patience), stage)
+                found += self._acceptance(name, memory.last(f"{name}.accepted", _mean(mu, sums)), stage)
             for i, flow in enumerate(flows):
                 if isinstance(flow, TvBall):
                     at = float(sums.total(mu, mu.log_mass.exp()) >= PINNED * flow.radius)
-                    found += self._pinned(f"measures.{name}.flows.{i}", name, flow, seen.last(f"{name}.{i}", at, self.patience))
+                    found += self._pinned(f"measures.{name}.flows.{i}", name, flow, memory.last(f"{name}.{i}", at))
             grid = any(isinstance(flow, EntropicReaction) for flow in flows)  # its masses are a density, not a sample's
             if mu.whole and not mu.equal and not grid and float(sums.largest(mu, -mu.sign)) < 0:
                 found += self._effective(name, _effective_share(mu, sums), mu.whole)
@@ -119,22 +127,18 @@ class Health(Observer):
 @final
 @attrs.define
 class _Seen:
-    """What was seen of late, by name."""
+    """What was seen of the functional: its first, its lowest and its last RISES values."""
 
-    kept: dict[str, list[float]] = attrs.field(factory=dict)
-
-    def last(self, name: str, value: float, count: int) -> Sequence[float]:
-        """The last `count` values under a name, this one included."""
-        self.kept[name] = [*self.kept.get(name, []), value][-count:]
-        return self.kept[name]
+    first: float | None = None
+    lowest: float = math.inf
+    lately: list[float] = attrs.field(factory=list)
 
     def objective(self, value: float) -> list[tuple[str, str]]:
-        """What a functional that should fall gives reason to say: the first, the lowest and the last RISES values are kept."""
-        first = self.kept.setdefault("first", [value])[0]
-        lowest = min(value, *self.kept.get("lowest", [value]))
-        self.kept["lowest"] = [lowest]
-        lately = self.last("objective", value, RISES)
-        risen = sum(max(0.0, after - before) for before, after in itertools.pairwise(lately))
+        """What a functional that should fall gives reason to say."""
+        first = self.first = value if self.first is None else self.first
+        lowest = self.lowest = min(value, self.lowest)
+        self.lately = [*self.lately, value][-RISES:]
+        risen = sum(max(0.0, after - before) for before, after in itertools.pairwise(self.lately))
         if risen <= RISE * max(first - lowest, 1e-3 * abs(first)):
             return []
         why = f"the functional that a measure descends without noise rose by {risen:.4g}, after a fall of {first - lowest:.4g}"
