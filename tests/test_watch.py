@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -203,7 +204,9 @@ def test_a_run_goes_on_with_half_the_step_on_the_record(shell: Shell, points: No
     assert "nu ran away at step" in event["why"]
     at = event["step"]
     assert 10 < at < 79
-    assert "; nu was far out before that, over 0.001 of what `runaway` allows: if it does not come back" in event["why"]
+    assert re.search(
+        r"; the state before that was already far out \(nu \S+ times as far as it began\): if it does not", event["why"]
+    )
     assert event["time"] == 2.5 * at
     assert f"goes on from step {at} with h = 1.25, 0.5 of what was asked: as many steps as before, and less time" in said.err
     assert [row["step"] for row in numbers("new")] == list(range(81)), "each step is on the record once"
@@ -253,6 +256,28 @@ def test_halving_gives_up(shell: Shell, points: None) -> None:
     assert len(events) == HALVINGS
     assert [event["factor"] for event in events] == [0.5**k for k in range(1, HALVINGS + 1)]
     assert f"after {HALVINGS} halvings" in said.err
+
+
+def test_a_run_that_halving_cannot_save_stops_at_once(shell: Shell, points: None) -> None:
+    """From x = 3, steps of size 1 along x^3 lead to 20 and to 2e4; from there, a thousandth of it leads to 4e9."""
+    coupling = {"kind": "gibbs", "energy": "double-well"}
+    tables = {**TABLES, "data": POINTS, "coupling": coupling, "metrics": [], "step": 1.0, "steps": 20}
+    tables |= {"measures": {"nu": {"init": "data", "flows": ["wasserstein"]}}, "on_trouble": "halve-step"}
+    said = shell("run", shell.write({}, tables), "--out", "new")
+    assert said.code == 2
+    assert read_events(Path("new")) == [], "no halving is tried in vain"
+    words = r"halving does not help \(the state before that was already far out \(nu \S+ times as far as it began\)\), even h = "
+    assert re.search(f"{words}0.000976562 fails: start again with a smaller step", said.err)
+
+
+@pytest.mark.parametrize("steps", [20, 40])
+def test_a_run_that_ends_far_out_says_so(shell: Shell, points: None, steps: int) -> None:
+    """It grows by a factor 1.5 a step: 3e3 in all after 20, 1e7 after 40, which `runaway` allows."""
+    said = done(shell("run", shell.write({**LOOSE, "steps": steps, "runaway": 1e12}), "--out", "new"))
+    assert list(warnings("new")) == (["far"] if steps == 40 else [])
+    assert ("the run ends far out (nu " in said.err) == (steps == 40)
+    done(shell("resume", "new", "--steps", "50", "--quiet"))
+    assert [event["step"] for event in read_events(Path("new"))] == [50], "where it ends now, not where it ended then"
 
 
 def test_in_place_has_nothing_to_go_back_to(shell: Shell) -> None:

@@ -24,6 +24,7 @@ from measureflow.environment import environment
 from measureflow.errors import MeasureflowError, NonFiniteError, WriteError
 from measureflow.events import Event, noted, read_events, rewind
 from measureflow.experiment import Experiment, typed
+from measureflow.far import Far, ended
 from measureflow.files import arranging, check_links, holding, write
 from measureflow.footprint import device_of
 from measureflow.guard import Guard
@@ -174,9 +175,10 @@ def stage_of(e: Experiment, asked: Asked) -> Stage:
 
 def systems_of(e: Experiment, built: Built, guard: Guard, note: Callable[[Event], None]) -> Iterator[System]:
     """Each system of an experiment up to its last step; trouble stops it or, where it says so, halves the step."""
+    far = Far(built.simulation.game.bounds, e.runaway, guard.team)
     if e.on_trouble == "stop":
-        return run(built.simulation, built.system, e.steps, guard)
-    return recovering(built.simulation, built.system, e.steps, guard, note)
+        return ended(run(built.simulation, built.system, e.steps, guard), far, note)
+    return ended(recovering(built.simulation, built.system, e.steps, guard, far, note), far, note)
 
 
 def _run(e: Experiment, built: Built, stage: Stage) -> System:

@@ -7,17 +7,24 @@ import attrs
 
 from measureflow.errors import NonFiniteError
 from measureflow.events import Event
-from measureflow.guard import Guard, reach
+from measureflow.far import Far
+from measureflow.guard import Guard, sound
 from measureflow.measure import System
 from measureflow.schedule import Halved, Schedule
 from measureflow.simulate import Simulation, run
 
-FAR = 1e-3  # of what `runaway` allows: by default a thousand times as far out as the start
+AFAR = 1e-3  # of what `runaway` allows: by default a thousand times as far out as the start
 HALVINGS = 10  # of one run: a step a thousand times too large is no accident
+_AGAIN = "start again with a smaller step, or lower `runaway` to notice sooner"
 
 
-def recovering(simulation: Simulation, system: System, steps: int, guard: Guard, note: Callable[[Event], None]) -> Iterator[System]:
-    """As `run`; where a step fails, goes on from the last good system with half the step and notes it, HALVINGS times in all."""
+def recovering(
+    simulation: Simulation, system: System, steps: int, guard: Guard, far: Far, note: Callable[[Event], None]
+) -> Iterator[System]:
+    """As `run`; if a step fails, goes on from the last good system with half the step and notes it, HALVINGS times in all.
+
+    Stops at once if not even the smallest step that is left leads on from there.
+    """
     systems = run(simulation, system, steps, guard)
     while True:
         try:
@@ -26,24 +33,25 @@ def recovering(simulation: Simulation, system: System, steps: int, guard: Guard,
         except NonFiniteError as error:
             if error.last is None:
                 raise
-            if len(halvings_of(simulation.step)) >= HALVINGS:
-                raise NonFiniteError(f"after {HALVINGS} halvings of the step, {error}", error.last) from None
-            why, last = f"{error}{_afar(error.last, simulation, guard)}", error.last
+            last, away = error.last, far.words(error.last, AFAR * far.runaway)
+            before = f"the state before that was already far out ({away})" if away else ""
+            _check_hope(simulation, error, before, guard)
+            why = f"{error}; {before}: if it does not come back, {_AGAIN}" if before else str(error)
         simulation = attrs.evolve(simulation, step=halved(simulation.step, (last.step,)))
         note(_event(why, last, simulation.step))
         systems = itertools.islice(run(simulation, last, steps, guard), 1, None)  # the last good system was shown
 
 
-def _afar(last: System, simulation: Simulation, guard: Guard) -> str:
-    """Words about a last good state that is itself so far out that a smaller step may not bring it back."""
-    bounds = simulation.game.bounds
-    names = [name for name, bound in bounds.items() if guard.team.any(reach(last[name]) > FAR * bound)]
-    if not names:
-        return ""
-    return (
-        f"; {', '.join(names)} was far out before that, over {FAR:g} of what `runaway` allows: if it does not come back, start "
-        "again with a smaller step, or lower `runaway` to notice sooner"
-    )
+def _check_hope(simulation: Simulation, error: NonFiniteError, before: str, guard: Guard) -> None:
+    """Raises NonFiniteError if no halving is left, or if even the smallest step that they lead to fails."""
+    last, left = error.last, HALVINGS - len(halvings_of(simulation.step))
+    if left == 0:
+        raise NonFiniteError(f"after {HALVINGS} halvings of the step, {error}", last) from None
+    least = simulation.step(last.step) * 0.5**left
+    following = simulation.scheme.advance(last, simulation.game, least).tick(least)
+    if guard.team.any(not bool(sound(following, simulation.game))):
+        already = f" ({before})" if before else ""
+        raise NonFiniteError(f"{error}; halving does not help{already}, even h = {least:g} fails: {_AGAIN}", last) from None
 
 
 def _event(why: str, last: System, step: Schedule) -> Event:
