@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from small import TABLES, Said, Shell
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from measureflow.building import build
+from measureflow.checkpoint import newest_step
 from measureflow.coupling import Potential
 from measureflow.errors import NonFiniteError
 from measureflow.events import read_events
@@ -422,6 +424,44 @@ def test_a_run_that_is_often_interrupted_warns_as_a_whole_one(shell: Shell) -> N
 def test_health_looks_at_few_steps() -> None:
     looks = Health().looks(100)
     assert [step for step in range(25) if looks(step)] == [0, 10, 20]
+
+
+# --- observers that change the working folder ---
+
+
+@attrs.frozen
+class Wanders(Observer):
+    """An observer that changes the working folder at the first system that it sees."""
+
+    kind: ClassVar[str] = "wanders"
+    to: str = "elsewhere"
+
+    @contextmanager
+    def watch(self, stage: Stage) -> Iterator[See]:
+        yield lambda system, row: os.chdir(self.to) if system.step == 0 else None
+
+
+def test_a_run_stays_in_its_folder_whatever_the_working_folder(shell: Shell, registry: Registry) -> None:
+    """`shell` takes the working folder back to where it was."""
+    observers = ["curves", "snapshots", {"kind": "checkpoint", "seconds": 0.0}, {"kind": "health", "patience": 1}]
+    raw = {**TABLES, "steps": 20, "observers": observers}
+    raw["measures"] = {**raw["measures"], "gamma": {**raw["measures"]["gamma"], "flows": [{"kind": "tv-ball", "radius": 1e-3}]}}
+    e = from_tables(raw, registry)
+    elsewhere = Path("elsewhere").absolute()
+    elsewhere.mkdir()
+    start(attrs.evolve(e, observers=(Watch(Wanders(), Every()), *e.observers)), registry, Asked(Path("new"), quiet=True))
+    assert list(elsewhere.iterdir()) == []
+    new = elsewhere.parent / "new"
+    assert newest_step(new) == 20
+    assert [event["kind"] for event in read_events(new)] == ["tv.gamma"]
+    assert (new / "figures" / "curves.png").exists()
+
+
+def test_errors_name_the_run_folder_as_it_was_given(shell: Shell, points: None) -> None:
+    said = shell("run", shell.write(LOOSE), "--out", "new")
+    assert re.search(r"the last good state, of step \d+, is new/checkpoints/step-\d+\.json", said.err)
+    said = shell("run", shell.write(LOOSE), "--out", Path("whole").absolute())
+    assert f"is {Path('whole').absolute()}/checkpoints/step-" in said.err
 
 
 # --- the soak ---

@@ -1,9 +1,11 @@
 """The command line: run, resume, check, show, plugins, and what plugins add."""
 
 import copy
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -129,23 +131,37 @@ def plugins(registry: Registry) -> None:
 
 def _recorded(work: Callable[[record.Asked], System], folder: Path, quiet: bool) -> None:
     """Does the work of a run, in each of the processes that torchrun started; says where it went, or after Ctrl-C how to go on."""
+    whole = folder.absolute()  # a component may change the working folder
     try:
         with joined() as team:
             folder = Path(team.led(lambda: str(folder)))
-            last = work(record.Asked(folder, quiet, team, restarted()))
+            whole = folder.absolute()
+            with _as_given(folder):
+                last = work(record.Asked(folder, quiet, team, restarted()))
     except LostError as error:
-        on = f"; go on with: measureflow resume {folder}" if (folder / "resolved.toml").exists() else ""
+        on = f"; go on with: measureflow resume {folder}" if (whole / "resolved.toml").exists() else ""
         raise LostError(f"{error}{on}") from None
     except KeyboardInterrupt:
         if not speaks():
             sys.exit(130)
-        on = f"go on with: measureflow resume {folder}" if (folder / "resolved.toml").exists() else "nothing was recorded yet"
+        on = f"go on with: measureflow resume {folder}" if (whole / "resolved.toml").exists() else "nothing was recorded yet"
         click.echo(f"stopped; {on}", err=True)
         sys.exit(130)
     if team.leads and not quiet:
         click.echo(f"step {last.step} reached; recorded in {folder}")
-        for figure in sorted((folder / "figures").glob("*")):
-            click.echo(printable(f"figure {figure}"))
+        for figure in sorted((whole / "figures").glob("*")):
+            click.echo(printable(f"figure {folder / figure.relative_to(whole)}"))
+
+
+@contextmanager
+def _as_given(folder: Path) -> Iterator[None]:
+    """Names the run folder in errors as the user did, not by its absolute path."""
+    whole = re.compile(rf"{re.escape(str(folder.absolute()))}(?![\w.-])")
+    try:
+        yield
+    except MeasureflowError as error:
+        error.args = (whole.sub(lambda _: str(folder), str(error)),)
+        raise
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -57,7 +57,7 @@ class Asked:
 
 def start(e: Experiment, registry: Registry, asked: Asked, given: str = "", where: str = "experiment") -> System:
     """Runs an experiment in a new folder and returns the last system; `given` is kept as config.toml. Raises MeasureflowError."""
-    stage, pick = stage_of(e, asked), recording(asked.folder, registry, asked.team, {})
+    stage, pick = stage_of(e, asked), recording(asked.folder.absolute(), registry, asked.team, {})
     whole = build(e, registry, where, pick)
     built = whole.dealt(stage.team, e.sharded)
     stage.team.led(functools.partial(_arranged, e, whole, stage, given))
@@ -102,7 +102,7 @@ def _held(asked: Asked) -> Iterator[None]:
 def _resumed(e: Experiment, registry: Registry, asked: Asked) -> System:
     """The last system of a run that was gone on with."""
     folder = asked.folder
-    stage, pick = stage_of(e, asked), recording(folder, registry, asked.team, read_picks(folder, registry))
+    stage, pick = stage_of(e, asked), recording(folder.absolute(), registry, asked.team, read_picks(folder, registry))
     built = build(e, registry, str(folder), pick)
     _check_start(folder, fingerprints(built.system))
     system = newest(built.system, stage, _warn)
@@ -188,7 +188,7 @@ def _run(e: Experiment, built: Built, stage: Stage) -> System:
     """
     watches = [Watch(Log(), Every()), *e.observers]
     guard = Guard(due(e.metrics, watches, e.steps), stage.team)
-    stage = attrs.evolve(stage, sure=guard.sure)
+    stage = attrs.evolve(stage, sure=guard.sure, folder=stage.folder.absolute())  # an observer may change the working folder
     systems = systems_of(e, built, guard, functools.partial(noted, stage))
     last, whole = built.system, not e.in_place and stage.team.size == 1
     try:
