@@ -79,7 +79,7 @@ def test_a_crash_a_hang_and_hunger_are_failures(run: Mapping[str, bytes], monkey
         (b"a = " + b"[" * 3000, "not TOML"),
         (b"a = " + b"[" * 100 + b"]" * 100, "not TOML: tables and lists are nested more than 64 deep"),
         (b"[a" + b".b" * 2000 + b"]\n", "not TOML: a dotted key has more than 64 parts"),
-        (b"seed = " + b"9" * 400 + b"\nsteps = 1", "seed: seed = 999"),
+        (b"seed = " + b"9" * 400 + b"\nsteps = 1", "seed: seed = 2^1329 or so"),
     ],
     ids=["digits", "brackets", "deep", "dotted", "large"],
 )
