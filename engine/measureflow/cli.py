@@ -23,6 +23,7 @@ from measureflow.opening import read_text
 from measureflow.plugins import Registry, installed
 from measureflow.plugins import load as load_plugins
 from measureflow.processes import joined, launched, leads, restarted, settle, speaks
+from measureflow.rehearsal import rehearse
 from measureflow.schedule import LONGEST
 
 FOLDER = click.Path(path_type=Path)
@@ -86,14 +87,17 @@ def resume(registry: Registry, folder: Path, steps: int | None, quiet: bool) -> 
 def check(registry: Registry, file: Path, settings: tuple[str, ...]) -> None:
     """Checks an experiment without running it.
 
-    Prints FILE with every default filled in, its sizes and its memory.
+    Builds it and tries its first step, if it is small, to refuse what `run` would refuse. Prints FILE with every default
+    filled in, its sizes and its memory.
     """
     experiment = load(file, registry, settings)
+    tried = rehearse(experiment, registry, str(file))
     click.echo(config.dumps(config.unstructure(experiment)))
     parts = footprint(experiment)
     for name, (atoms, d, size) in parts.items():
         click.echo(f"# {name}: {atoms:,} atoms in d = {d}, about {size / 2**20:,.1f} MiB")
     click.echo(f"# in all about {sum(size for *_, size in parts.values()) / 2**20:,.1f} MiB on {device_of(experiment)}")
+    click.echo(f"# {tried}")
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from measureflow.stream import ROWS
 
 WORKING_COPIES = 5  # a moving measure's points before and between its flows, the gradient, the noise, the next points
 STREAMED_COPIES = 2  # before and after, when blocks of it are moved in turn; in place perhaps 1
+MODEST = 2**30  # bytes that an experiment may take if nobody asked for it to run
 GOOD_COPIES = 1  # the last state known to be good, which a run in place cannot keep
 
 
@@ -48,27 +49,47 @@ def atoms_of(name: str, e: Experiment, sizes: Mapping[str, int]) -> int:
 
 
 def device_of(e: Experiment) -> torch.device:
-    """The device the experiment names, "auto" being a GPU where there is one; raises MeasureflowError."""
-    if e.device == "auto":
+    """The device the experiment names; raises MeasureflowError."""
+    return device_named(e.device)
+
+
+def device_named(name: str) -> torch.device:
+    """A device of this machine by its name, "auto" being a GPU if there is one; raises MeasureflowError."""
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if re.fullmatch(r"cuda:\d+", e.device) and neighbours() > 1:
-        raise MeasureflowError(f"device: {e.device!r} would put every process of this machine on one GPU; 'cuda' spreads them")
+    if re.fullmatch(r"cuda:\d+", name) and neighbours() > 1:
+        raise MeasureflowError(f"device: {name!r} would put every process of this machine on one GPU; 'cuda' spreads them")
     try:
-        device = torch.device(e.device)
+        device = torch.device(name)
         torch.empty(0, device=device)
         torch.Generator(device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise MeasureflowError(
-            f"device: {e.device!r} is not to be had here ({str(error).splitlines()[0]}); 'cpu' or 'auto' is"
+            f"device: {name!r} is not to be had here ({str(error).splitlines()[0]}); 'cpu' or 'auto' is"
         ) from None
     return device
+
+
+def too_large(e: Experiment) -> str:
+    """Why the measures are not made by the way, without being asked for a run; empty if they take little memory."""
+    need = sum(size for _, _, size in footprint(e).values())
+    most = min(MODEST, free_on(device_of(e)))
+    if need <= most:
+        return ""
+    return f"the experiment needs about {need / 2**30:,.1f} GiB, and at most {most / 2**30:,.1f} GiB are used to try it"
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that are free on the device, shared between the processes of this machine."""
+    free: int = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available // neighbours()
+    return free
 
 
 def fits(e: Experiment, device: torch.device) -> None:
     """Raises MeasureflowError where the measures need more memory than is free on the device."""
     parts = footprint(e)
     need = sum(size for _, _, size in parts.values())
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available // neighbours()
+    free = free_on(device)
     if need > free:
         name, (atoms, d, _) = max(parts.items(), key=lambda part: part[1][2])
         raise MeasureflowError(

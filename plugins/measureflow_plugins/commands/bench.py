@@ -17,7 +17,7 @@ from measureflow.building import reducer_of
 from measureflow.cli import FOLDER, SETTINGS
 from measureflow.environment import environment
 from measureflow.files import write
-from measureflow.footprint import device_of
+from measureflow.footprint import WORKING_COPIES, device_of, free_on
 from measureflow.plugins import Registry
 from measureflow_plugins.commands.timing import exponent, pairs, resized, through
 from measureflow_plugins.drawing.style import look
@@ -58,6 +58,7 @@ def bench(
     rows: list[Row] = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for chosen in bar.track(grid, description=experiment.name):
+            _affordable(built.system, chosen)
             system = resized(built.system, chosen)
             there, failed = _working(simulations, system)
             for kind, why in failed.items():
@@ -72,6 +73,19 @@ def bench(
     if plot:
         with look():
             _draw(rows, first, experiment.name, plot)
+
+
+def _affordable(system: System, sizes: Mapping[str, int]) -> None:
+    """Raises MeasureflowError if measures of these sizes need more memory than is free."""
+    for name, size in sizes.items():
+        if name not in system:
+            continue  # `resized` says so
+        points = system[name].points
+        need, free = WORKING_COPIES * size * (points.shape[1] + 1) * points.element_size(), free_on(points.device)
+        if need > free:
+            raise MeasureflowError(
+                f"size of {name}: {size:,} atoms need about {need / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB are free; lower it"
+            )
 
 
 def _sizes(named: Mapping[str, str | None], others: Sequence[str]) -> dict[str, list[int]]:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from measureflow.cli import FOLDER
 from measureflow.environment import environment
 from measureflow.files import make, writing
+from measureflow.footprint import device_named
 from measureflow.interrupt import deferred_interrupt
 from measureflow.opening import check_own
 from measureflow_plugins.planning.candidates import failing
@@ -41,7 +42,7 @@ def tune(device: str, out: Path | None, dtype: str | None, every: int, minutes: 
     By its table reducer = "auto" then chooses. It takes about five minutes, those sums first that are asked for most. After
     --minutes or Ctrl-C what was measured is written, and the table keeps what it had of other kinds of sums.
     """
-    there = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    there = device_named(device)
     path = out or tuned_path()
     with writing(path):  # rather now than after minutes
         check_own(path)

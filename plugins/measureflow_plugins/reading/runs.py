@@ -11,7 +11,7 @@ import numpy as np
 from measureflow.api import Built, Experiment, MeasureflowError, Registry, build
 from measureflow.errors import unknown
 from measureflow.events import read_events
-from measureflow.footprint import device_of
+from measureflow.footprint import device_of, too_large
 from measureflow.log import read_metrics
 from measureflow.opening import read_text
 from measureflow.record import recorded
@@ -93,12 +93,18 @@ def read_all(folders: Sequence[Path], registry: Registry) -> list[Run]:
 
 
 def rebuilt(run: Run, registry: Registry) -> Built:
-    """The run's experiment built again, here: on another device where its own is not to be had; raises MeasureflowError."""
+    """The run's experiment built again, here: on another device if its own is missing; raises MeasureflowError.
+
+    A large one is refused, since a folder of others may name any size.
+    """
     e = run.experiment
     try:
         device_of(e)
     except MeasureflowError:
         e = attrs.evolve(e, device="auto")
+    large = too_large(e)
+    if large:
+        raise MeasureflowError(f"{run.folder}: is not built again: {large}")
     return build(e, registry, str(run.folder))
 
 
