@@ -89,6 +89,8 @@ OTHERS = (
      ["measureflow run docs/examples/dual-sphere.toml", "measureflow report RUN"]),
     ("The tutorial's double well", "wells.png", "Walkers as dots on the exact density: see the [tutorial](tutorial.md).",
      ["measureflow figure RUN --what density"]),
+    ("Two moons", "moons.png", "Data, samples and neurons on the density learned from them: see [your data](tutorial-own-data.md).",
+     ["measureflow figure RUN --what density"]),
     ("Cost by every measure", "fig1-bimodal-clocks.png",
      "KL of dual and primal training against iterations, particle time, neuron time, pair interactions and seconds.",
      ["measureflow reproduce fig1-bimodal --scale small"]),

@@ -73,7 +73,7 @@ class Reader:
             elif command.startswith("pip install --no-deps "):
                 self.install(command.split()[-1])
             elif command and not command.startswith(SETTING_UP):
-                command = command.replace("python -m ", f"{sys.executable} -m ", 1)
+                command = re.sub("^python ", f"{sys.executable} ", command)
                 self.said = subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
 
     def text(self, example: Example) -> str | None:
