@@ -13,7 +13,7 @@ import attrs
 import torch
 from peers.problem import Problem
 
-from measureflow_plugins.planning.clock import timed
+from measureflow_plugins.reducers.autotune.clock import timed
 
 SIDE = 1024  # of the square matrices multiplied
 COPIED = 2**28  # bytes: more than caches hold

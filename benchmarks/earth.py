@@ -13,12 +13,12 @@ from pathlib import Path
 import attrs
 from mixture import chosen
 
-from measureflow.building import build
-from measureflow.experiment import Experiment
-from measureflow.loading import load
-from measureflow.observe import measured
-from measureflow.plugins import load as load_plugins
-from measureflow.simulate import run
+from measureflow.config.build import build
+from measureflow.config.experiment import Experiment
+from measureflow.config.validate import load
+from measureflow.dynamics.simulate import run
+from measureflow.observe.observer import measured
+from measureflow.plugins.registry import load as load_plugins
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 SETS = ("volcano", "earthquake", "flood", "fire")

@@ -34,10 +34,10 @@ def tell(module: str, function: str, arguments: tuple[object, ...]) -> None:
     import torch
 
     from measureflow.api import advance
-    from measureflow.plugins import load
-    from measureflow_plugins.commands.timing import through
-    from measureflow_plugins.planning.candidates import uncompiled
+    from measureflow.plugins.registry import load
+    from measureflow_plugins.reducers.autotune.candidates import uncompiled
     from measureflow_plugins.reducers.compiled import Compiled
+    from measureflow_tools.analysis.timing import through
 
     work, registry = getattr(importlib.import_module(module), function), load()
     torch.mm(torch.ones(64, 64), torch.ones(64, 64)).sum()

@@ -13,10 +13,10 @@ from side_by_side import Work, medians
 from torch import Tensor
 
 from measureflow.api import Feature, Need, Particles, Reducer, Registry, load_plugins
-from measureflow.keops import trouble
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
+from measureflow_plugins.reducers.keops import trouble
 
 
 @final

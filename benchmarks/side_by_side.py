@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from measureflow_plugins.planning.clock import alternating
+from measureflow_plugins.reducers.autotune.clock import alternating
 
 DEVICE = torch.device(os.environ.get("MEASUREFLOW_DEVICE", "cpu"))  # of every experiment that is timed
 Work = Callable[[], object]

@@ -14,7 +14,7 @@ from report import here
 from side_by_side import DEVICE, stepping
 
 from measureflow.api import Experiment, MeasureflowError, build, from_tables, load_plugins
-from measureflow_plugins.commands.timing import pairs
+from measureflow_tools.analysis.timing import pairs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 PLAIN = ("dual-bimodal", "langevin-double-well", "mmd-flow-noisy", "regression")  # where several examples have the coupling

@@ -14,7 +14,7 @@ from report import against, here
 from side_by_side import DEVICE, medians, stepping
 
 from measureflow.api import Built, Registry, build, from_tables, load_plugins
-from measureflow_plugins.commands.timing import pairs
+from measureflow_tools.analysis.timing import pairs
 
 N, D, STEP, LENGTH = 20_000, 15, 0.4, 4.0
 TIME, MEMORY = 0.25, 200  # targets: the engine's time over the dense one's, and the MiB it may add

@@ -12,8 +12,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from report import here
 
-from measureflow_plugins.planning.measuring import Work, measured, works
-from measureflow_plugins.planning.planner import planner
+from measureflow_plugins.reducers.autotune.measuring import Work, measured, works
+from measureflow_plugins.reducers.autotune.planner import planner
 
 POINTS, ROUNDS = 30, 7
 WORK = (2e6, 3e8)  # products of a point's sums: below, every choice takes less than a millisecond

@@ -18,9 +18,9 @@ from report import here, table
 from side_by_side import DEVICE
 
 from measureflow.api import Built, Registry, advance, build, from_tables
-from measureflow.checkpoint import save_checkpoint
-from measureflow.record import Asked, stage_of
-from measureflow_plugins.commands.timing import exponent
+from measureflow.run.checkpoint.checkpoint import save_checkpoint
+from measureflow.run.runner import Asked, stage_of
+from measureflow_tools.analysis.timing import exponent
 
 LARGEST = int(float(os.environ.get("MEASUREFLOW_LARGEST", "1e6")))
 SIZES = [size for size in (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000) if size <= LARGEST]

@@ -16,7 +16,7 @@ from report import against, here
 from side_by_side import DEVICE, Work, medians, stepping
 
 from measureflow.api import Built, Registry, load_plugins, run
-from measureflow_plugins.commands.timing import pairs, through
+from measureflow_tools.analysis.timing import pairs, through
 
 SIZES = [pytest.param(10_000, id="1e4"), pytest.param(100_000, id="1e5"), pytest.param(200, id="smoke")]
 ENGINE = "engine"

@@ -18,14 +18,15 @@ import click
 from api_reference import api_page
 from introspect import cell, class_attributes, default_of, described, prose, sentence
 
-from measureflow import api, config, testing
+from measureflow import api, testing
 from measureflow.cli import cli
-from measureflow.experiment import DEFAULTS, Experiment
-from measureflow.measure import Measure
-from measureflow.noise import Noise
-from measureflow.observe import Probe, Watch
-from measureflow.plugins import FAMILIES, GROUP, Registry, load
-from measureflow.schedule import Schedule
+from measureflow.config import structure as config
+from measureflow.config.experiment import DEFAULTS, Experiment
+from measureflow.core.measure import Measure
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import Schedule
+from measureflow.observe.observer import Probe, Watch
+from measureflow.plugins.registry import FAMILIES, GROUP, Registry, load
 
 DOCS = Path(__file__).resolve().parent
 TYPES = {**FAMILIES, "measure": Measure, "noise": Noise}

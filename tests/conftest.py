@@ -7,7 +7,7 @@ import pytest
 import torch
 from small import Shell
 
-from measureflow.plugins import Registry, load
+from measureflow.plugins.registry import Registry, load
 
 # Small problems on one thread each: two workers share two cores, and OpenMP's threads would wait for each other.
 torch.set_num_threads(1)

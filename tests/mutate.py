@@ -62,7 +62,7 @@ KEYS = [field.name for field in attrs.fields(Mutant)]
 
 
 def file_of(module: str) -> Path:
-    return Path("plugins/measureflow_plugins/flows/moves.py" if module == "moves" else f"engine/measureflow/{module}.py")
+    return Path("plugins/measureflow_plugins/flows/_moves.py" if module == "moves" else f"engine/measureflow/{module}.py")
 
 
 def mutated(module: str, operator: str, occurrence: int) -> str | None:

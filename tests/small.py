@@ -8,8 +8,8 @@ import attrs
 import pytest
 import tomli_w
 
-from measureflow import config
 from measureflow.cli import main
+from measureflow.config import structure as config
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES: dict[str, Any] = {

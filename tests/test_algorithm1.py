@@ -9,16 +9,16 @@ import pytest
 import torch
 from algorithm1 import Algorithm1
 
-from measureflow.building import Built, build
-from measureflow.chunked import Chunked
-from measureflow.loading import from_tables
-from measureflow.measure import Particles, System
-from measureflow.metric import View
-from measureflow.noise import Keyed
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.simulate import advance
-from measureflow.source import Truth
+from measureflow.config.build import Built, build
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.simulate import advance
+from measureflow.observe.metric import View
+from measureflow.observe.observer import measured
+from measureflow.observe.source import Truth
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.metrics.kl import Kl

@@ -9,11 +9,11 @@ import torch
 from small import Shell, readable
 
 from measureflow.api import MeasureflowError, Particles, System
-from measureflow.building import build
-from measureflow.loading import load
-from measureflow.plugins import Registry
-from measureflow_plugins.commands.timing import exponent, pairs, resized
+from measureflow.config.build import build
+from measureflow.config.validate import load
+from measureflow.plugins.registry import Registry
 from measureflow_plugins.domains.euclidean import Euclidean
+from measureflow_tools.analysis.timing import exponent, pairs, resized
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.toml"))
 FIRST = next(path for path in EXAMPLES if path.name == "dual-bimodal.toml")

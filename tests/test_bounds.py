@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from measureflow import config
+from measureflow.config import structure as config
 from measureflow.errors import ConfigError, MeasureflowError
-from measureflow_plugins.sources.arrays import PACKED, SMALL, read_array
+from measureflow_plugins.sources._arrays import PACKED, SMALL, read_array
 
 ZEROS = np.zeros((SMALL // 8 + 1, 1))  # just too large to be packed so well
 

@@ -10,8 +10,8 @@ import pytest
 from small import Shell
 from wrong import Drift, Halving
 
-import measureflow.plugins
-from measureflow.plugins import hookimpl
+import measureflow.plugins.registry
+from measureflow.plugins.registry import hookimpl
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "tests" / "examples"
@@ -27,7 +27,7 @@ def mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setitem(sys.modules, module.__name__, module)
     point = EntryPoint("mine", module.__name__, "measureflow")
     builtin = entry_points(group="measureflow")["builtin"]
-    monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: [builtin, point])
+    monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: [builtin, point])
     return tmp_path
 
 
@@ -75,7 +75,7 @@ def test_a_distribution_names_its_plugin_and_a_folder_its_examples(shell: Shell)
 def test_the_example_plugin_passes(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "example_plugin"))
     points = [entry_points(group="measureflow")["builtin"], EntryPoint("decay", "measureflow_decay", "measureflow")]
-    monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: points)
     assert shell("check-plugin", "decay").code == 0
 
 

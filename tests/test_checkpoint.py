@@ -14,12 +14,12 @@ import attrs
 import pytest
 import torch
 
-from measureflow.checkpoint import FOLDER, joined, newest, restored, save_checkpoint
+from measureflow.core.measure import Particles, System
 from measureflow.errors import DamageError, MeasureflowError
-from measureflow.index import KEPT, Index, clear, indexes, keep_newest, read_index, save_index
-from measureflow.measure import Particles, System
-from measureflow.observe import Stage
-from measureflow.parts import read_part, save_part
+from measureflow.observe.observer import Stage
+from measureflow.run.checkpoint.checkpoint import FOLDER, joined, newest, restored, save_checkpoint
+from measureflow.run.checkpoint.manifest import KEPT, Index, clear, indexes, keep_newest, read_index, save_index
+from measureflow.run.checkpoint.shards import read_part, save_part
 from measureflow_plugins.domains.euclidean import Euclidean
 
 R = Euclidean()

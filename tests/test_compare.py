@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from small import TABLES, Shell
 
-from measureflow import config
-from measureflow.loading import from_tables
-from measureflow.plugins import Registry
-from measureflow_plugins.reading.groups import curve, grouped
-from measureflow_plugins.reading.levels import Comparison, compare, first_time
-from measureflow_plugins.reading.runs import read_all
-from measureflow_plugins.reading.words import sooner, table
+from measureflow.config import structure as config
+from measureflow.config.validate import from_tables
+from measureflow.plugins.registry import Registry
+from measureflow_tools.analysis.groups import curve, grouped
+from measureflow_tools.analysis.levels import Comparison, compare, first_time
+from measureflow_tools.analysis.runs import read_all
+from measureflow_tools.analysis.words import sooner, table
 
 NONE = "none lies below every start and is reached by two"
 HERE = {"device": "cpu", "threads": 1, "platform": "somewhere"}

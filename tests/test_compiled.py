@@ -13,13 +13,13 @@ import torch
 from test_contract import EXAMPLES
 from torch import Tensor
 
-from measureflow.chunked import Chunked
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import DotProduct, Feature, Radial
+from measureflow.core.measure import Field, Need
 from measureflow.errors import MeasureflowError
-from measureflow.feature import DotProduct, Feature, Radial
-from measureflow.measure import Field, Need
-from measureflow.plugins import Registry
-from measureflow.reduce import Request, request
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Request, request
 from measureflow.testing import normals
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian
@@ -284,5 +284,5 @@ def test_without_numba_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_importing_the_box_does_not_import_numba() -> None:
-    code = "import sys, measureflow.cli, measureflow.plugins as p; p.load(); sys.exit('numba' in sys.modules)"
+    code = "import sys, measureflow.cli, measureflow.plugins.registry as p; p.load(); sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

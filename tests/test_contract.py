@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from measureflow.errors import ConfigError
-from measureflow.plugins import FAMILIES, Registry, load
-from measureflow.testing import check, common, linear
+from measureflow.plugins.registry import FAMILIES, Registry, load
+from measureflow.testing import check
 from measureflow.testing.examples import Example, read
+from measureflow.testing.problems import common, linear
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.flows.kinetic_langevin import KineticLangevin
 from measureflow_plugins.flows.langevin import Langevin

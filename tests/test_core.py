@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from measureflow.chunked import Chunked
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.schedule import Constant, Halved, Schedule, as_schedule, scheduled, within
-from measureflow.shard import Sharded, part
-from measureflow.team import Team
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.core.schedule import Constant, Halved, Schedule, as_schedule, scheduled, within
+from measureflow.parallel.group import Team
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.sharded import Sharded, part
 from measureflow.testing import normals
-from measureflow.threads import together
+from measureflow.testing.problems.threads import together
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.flows.moves import Method, displaced, downhill, reacted
-from measureflow_plugins.metrics.gibbs import Rule
+from measureflow_plugins.flows._moves import Method, displaced, downhill, reacted
+from measureflow_plugins.metrics._gibbs import Rule
 from measureflow_plugins.schedules.linear import LinearSchedule as Linear
 
 NAN = float("nan")
@@ -283,7 +283,7 @@ def test_a_part_is_in_memory_of_its_own_and_equal_masses_are_stored_once(size: i
 
 def test_atoms_come_by_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few come at one time, in the order of the rows and with the marks, everything is the whole's."""
-    monkeypatch.setattr("measureflow.shard.PIECE", 2)
+    monkeypatch.setattr("measureflow.reduction.sharded.PIECE", 2)
     phi, mu, at = Relu(power=3), signed(10), normals(4, 3, seed=8)
     mu = mu.replace(marks={"age": torch.arange(10), "tag": normals(1, 3).expand(10, 3)})
     vectors, index = normals(10, 3, seed=6), torch.tensor([9, 0, 4, 5])

@@ -18,7 +18,7 @@ from small import TABLES, Shell
 from test_run import done, same
 
 from measureflow.cli import main
-from measureflow.files import holding
+from measureflow.run.atomic import holding
 
 
 def same_snapshots(one: str, two: str) -> None:

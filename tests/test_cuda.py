@@ -12,24 +12,28 @@ import pytest
 import torch
 from small import TABLES, Shell
 
-from measureflow import checkpoint, environment, keops, noise, processes
-from measureflow.building import build
-from measureflow.chunked import Chunked
+from measureflow.config.build import build
+from measureflow.config.memory import device_of
+from measureflow.config.validate import from_tables
+from measureflow.core import noise
+from measureflow.core.measure import Need, Particles
+from measureflow.core.noise import Keyed
 from measureflow.errors import MeasureflowError
-from measureflow.footprint import device_of
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles
-from measureflow.noise import Keyed
-from measureflow.plugins import Registry
-from measureflow.reduce import Request
+from measureflow.parallel import torchrun as processes
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Request
+from measureflow.run import environment
+from measureflow.run.checkpoint import checkpoint
 from measureflow_plugins.domains.euclidean import Euclidean
+from measureflow_plugins.features._waves import Waves
 from measureflow_plugins.features.bilinear import Times
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.features.waves import Waves
 from measureflow_plugins.flows.birth_death import parents
-from measureflow_plugins.planning import measuring
-from measureflow_plugins.planning.candidates import candidates
-from measureflow_plugins.planning.costs import Costs, Row, read, save
+from measureflow_plugins.reducers import keops
+from measureflow_plugins.reducers.autotune import measuring
+from measureflow_plugins.reducers.autotune.candidates import candidates
+from measureflow_plugins.reducers.autotune.costs import Costs, Row, read, save
 
 CUDA, META = torch.device("cuda"), torch.device("meta")
 RADIAL = Request("sums", 20_000, 64, 15, "gaussian", "radial", torch.float32, CUDA, Need.GRAD)
@@ -47,7 +51,7 @@ def test_keops_is_no_usual_choice_on_a_gpu() -> None:
 
 
 def test_tune_leaves_out_what_cannot_run_and_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("measureflow_plugins.commands.tune.failing", lambda device: {"compiled": "no loops today"})
+    monkeypatch.setattr("measureflow_tools.commands.tune.failing", lambda device: {"compiled": "no loops today"})
     monkeypatch.setattr(measuring, "failing", lambda device: {"compiled": "no loops today"})
     said = shell("tune", "--device", "cpu", "--every", "301", "--out", "costs.json")
     assert said.code == 0, said
@@ -147,9 +151,9 @@ def test_a_block_of_draws_on_a_gpu_is_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_worlds_and_starts_are_drawn_on_the_cpu_and_moved(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """One config and seed is one world on every device: nothing is drawn on the other."""
-    monkeypatch.setattr("measureflow.building.device_of", lambda e: META)
-    monkeypatch.setattr("measureflow.building.begins_well", lambda mu: mu.points.device.type == "cpu")
-    monkeypatch.setattr("measureflow.building.bounds_of", lambda system, game, runaway: {})
+    monkeypatch.setattr("measureflow.config.build.device_of", lambda e: META)
+    monkeypatch.setattr("measureflow.config.build.begins_well", lambda mu: mu.points.device.type == "cpu")
+    monkeypatch.setattr("measureflow.config.build.bounds_of", lambda system, game, runaway: {})
     built = build(from_tables(TABLES, registry), registry)
     assert {name: mu.points.device for name, mu in built.system.measures.items()} == dict.fromkeys(built.system.measures, META)
 
@@ -190,7 +194,7 @@ def test_one_device_measured_keeps_the_rows_of_the_others(tmp_path: Path) -> Non
 
 
 def test_a_table_of_a_gpu_leaves_the_cpu_the_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from measureflow_plugins.planning import planner as planning
+    from measureflow_plugins.reducers.autotune import planner as planning
 
     path = tmp_path / "own.json"
     save(Costs((Row("cuda", "float32", "relu", "sums GRAD", "chunked", 10, 10, 3, 1.0),), {}, {}), path)

@@ -20,13 +20,13 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.example import SybilFailure
 from sybil.parsers.myst import CodeBlockParser
 
-from measureflow import config
 from measureflow.cli import main
+from measureflow.config import structure as config
+from measureflow.config.validate import from_tables
 from measureflow.errors import ConfigError
-from measureflow.loading import from_tables
-from measureflow.plugins import load
-from measureflow_plugins.sweeps.grid import members
-from measureflow_plugins.sweeps.ranges import ranges
+from measureflow.plugins.registry import load
+from measureflow_tools.sweeps.grid import members
+from measureflow_tools.sweeps.ranges import ranges
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

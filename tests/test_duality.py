@@ -8,17 +8,17 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.flow import Flow
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.schedule import Constant
-from measureflow.scheme import Game
-from measureflow.simulate import Simulation, run
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.core.schedule import Constant
+from measureflow.dynamics.flow import Flow
+from measureflow.dynamics.scheme import Game
+from measureflow.dynamics.simulate import Simulation, run
+from measureflow.observe.observer import measured
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import normals
 from measureflow_plugins.couplings.dual_ebm import DualEbm
 from measureflow_plugins.domains.sphere import Sphere

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from measureflow.api import Keyed, MeasureflowError, Need, Particles, Setting, Space, System, World
-from measureflow.chunked import Chunked
-from measureflow.flow import marked
-from measureflow.scheme import Game
+from measureflow.dynamics.flow import marked
+from measureflow.dynamics.scheme import Game
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, Quadratic, normals, quadratic, stepped
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere

@@ -31,9 +31,9 @@ from wrong import (
     Walk,
 )
 
-from measureflow.domain import Space
-from measureflow.plugins import Registry
-from measureflow.schedule import Schedule
+from measureflow.core.domain import Space
+from measureflow.core.schedule import Schedule
+from measureflow.plugins.registry import Registry
 from measureflow.testing import Report, Row, check
 from measureflow.testing.check import FAMILIES as PROMISES
 from measureflow_plugins.domains.sphere import Sphere

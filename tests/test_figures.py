@@ -17,22 +17,22 @@ from matplotlib.figure import Figure
 from small import Shell
 
 from measureflow.api import Particles, System
-from measureflow.plugins import Registry
-from measureflow.record import Asked, stage_of
+from measureflow.plugins.registry import Registry
+from measureflow.run.runner import Asked, stage_of
 from measureflow_plugins.domains.sphere import Sphere
-from measureflow_plugins.drawing import curves, density
-from measureflow_plugins.drawing.angles import nearest
-from measureflow_plugins.drawing.curves import shared
-from measureflow_plugins.drawing.globe import raster, view_of
-from measureflow_plugins.drawing.laws import shown
-from measureflow_plugins.drawing.pages import pages_of
-from measureflow_plugins.drawing.style import logarithm
-from measureflow_plugins.observers.panels import Panel, panels
-from measureflow_plugins.reading.charts import chart_of
-from measureflow_plugins.reading.densities import mesh_of
-from measureflow_plugins.reading.groups import grouped
-from measureflow_plugins.reading.runs import read, read_all
-from measureflow_plugins.reading.scenes import scene
+from measureflow_plugins.observers._panels import Panel, panels
+from measureflow_tools.analysis.charts import chart_of
+from measureflow_tools.analysis.densities import mesh_of
+from measureflow_tools.analysis.groups import grouped
+from measureflow_tools.analysis.runs import read, read_all
+from measureflow_tools.analysis.scenes import scene
+from measureflow_tools.plotting import curves, density
+from measureflow_tools.plotting.angles import nearest
+from measureflow_tools.plotting.curves import shared
+from measureflow_tools.plotting.globe import raster, view_of
+from measureflow_tools.plotting.laws import shown
+from measureflow_tools.plotting.pages import pages_of
+from measureflow_tools.plotting.style import logarithm
 
 SEEN = ["curves", "snapshots"]
 GLOBE: dict[str, Any] = {"observers": SEEN}
@@ -221,7 +221,7 @@ def test_the_circle_is_shaded_as_a_ring() -> None:
 
 def test_loading_the_plugins_does_not_load_matplotlib() -> None:
     """Its import takes half a second, which `measureflow --help` should not."""
-    command = "import sys, measureflow.plugins; measureflow.plugins.load(); sys.exit('matplotlib' in sys.modules)"
+    command = "import sys, measureflow.plugins.registry; measureflow.plugins.registry.load(); sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 

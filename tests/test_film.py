@@ -12,7 +12,7 @@ from PIL import Image
 from small import Shell
 from test_figures import CIRCLE, GLOBE, HIGH, PLANE, TORUS
 
-from measureflow_plugins.reading.snapshots import steps_saved
+from measureflow_tools.analysis.snapshots import steps_saved
 
 FEW = {**GLOBE, "observers": [{"kind": "snapshots", "count": 2, "spacing": "linear"}]}
 

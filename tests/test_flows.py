@@ -7,13 +7,13 @@ import attrs
 import pytest
 import torch
 
-from measureflow.chunked import Chunked
-from measureflow.coupling import Potential
-from measureflow.domain import Domain
-from measureflow.flow import Flow, marked
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.scheme import Game
+from measureflow.core.domain import Domain
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Flow, marked
+from measureflow.dynamics.scheme import Game
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, Quadratic, normals, stepped
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere

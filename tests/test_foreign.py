@@ -15,22 +15,22 @@ from safetensors.torch import save_file
 from small import Said, Shell
 from test_run import done
 
-from measureflow import config
+from measureflow.config import structure as config
 from measureflow.errors import MeasureflowError, printable
-from measureflow.log import read_metrics
-from measureflow.plugins import Registry
-from measureflow_plugins.drawing import curves
+from measureflow.plugins.registry import Registry
+from measureflow.run.metrics_log import read_metrics
+from measureflow_plugins.observers._drawable import literal
+from measureflow_plugins.observers._panels import LINES, PANELS, Panel, panels
 from measureflow_plugins.observers.curves import draw
-from measureflow_plugins.observers.drawable import literal
-from measureflow_plugins.observers.panels import LINES, PANELS, Panel, panels
-from measureflow_plugins.reading.groups import Group, curve
-from measureflow_plugins.reading.runs import read
-from measureflow_plugins.reading.snapshots import snapshots
-from measureflow_plugins.report.curves import figure
-from measureflow_plugins.studies import study
-from measureflow_plugins.sweeps.members import Outcome
-from measureflow_plugins.sweeps.ranges import Range
-from measureflow_plugins.sweeps.trials import recorded
+from measureflow_tools.analysis.groups import Group, curve
+from measureflow_tools.analysis.runs import read
+from measureflow_tools.analysis.snapshots import snapshots
+from measureflow_tools.plotting import curves
+from measureflow_tools.report.curves import figure
+from measureflow_tools.studies import study
+from measureflow_tools.sweeps.members import Outcome
+from measureflow_tools.sweeps.ranges import Range
+from measureflow_tools.sweeps.trials import recorded
 
 DEEP = "[" * 5000 + "]" * 5000
 ESCAPE = "\x1b[31m"

@@ -13,12 +13,12 @@ from small import TABLES, Shell
 from test_crash import FEW, same_snapshots
 from test_run import done, rows, same
 
-from measureflow.building import build
-from measureflow.loading import from_tables
-from measureflow.measure import System
-from measureflow.observe import Every, Observer, See, Stage, Watch, observed
-from measureflow.plugins import Registry
-from measureflow.record import read_metrics
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import System
+from measureflow.observe.observer import Every, Observer, See, Stage, Watch, observed
+from measureflow.plugins.registry import Registry
+from measureflow.run.runner import read_metrics
 from measureflow_plugins.observers.progress import Bar
 
 PAGE = 4096

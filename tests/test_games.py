@@ -11,20 +11,20 @@ from scipy.optimize import linprog
 from small import TABLES, Shell
 from torch import Tensor
 
-from measureflow.building import Built, build
-from measureflow.chunked import Chunked
-from measureflow.coupling import Coupling, Potential
-from measureflow.domain import Domain, Space
+from measureflow.config.build import Built, build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Domain, Space
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.coupling import Coupling, Potential
+from measureflow.dynamics.flow import marked
+from measureflow.dynamics.scheme import Game
+from measureflow.dynamics.simulate import advance
 from measureflow.errors import ConfigError
-from measureflow.flow import marked
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import View
-from measureflow.noise import Keyed
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.scheme import Game
-from measureflow.simulate import advance
+from measureflow.observe.metric import View
+from measureflow.observe.observer import measured
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, measure, normals, quadratic
 from measureflow_plugins.couplings.dual_ebm import DualEbm
 from measureflow_plugins.couplings.game import TwoPlayers
@@ -33,13 +33,13 @@ from measureflow_plugins.couplings.sum import Sum
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.domains.torus import Torus
+from measureflow_plugins.features._waves import drawn
 from measureflow_plugins.features.bilinear import Bilinear
 from measureflow_plugins.features.fourier import Fourier
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.matching import Matching
 from measureflow_plugins.features.periodic import Periodic
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.features.waves import drawn
 from measureflow_plugins.flows.average import Average, time_average
 from measureflow_plugins.flows.fisher_rao import FisherRao
 from measureflow_plugins.flows.langevin import Langevin

@@ -12,18 +12,19 @@ import torch
 from small import TABLES, readable
 from torch import Tensor
 
-from measureflow import config, keops
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.guard import sound
-from measureflow.loading import from_tables
-from measureflow.measure import Need, System
-from measureflow.noise import Keyed, Noise
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.simulate import advance
+from measureflow.config import structure as config
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Need, System
+from measureflow.core.noise import Keyed, Noise
+from measureflow.dynamics.divergence import sound
+from measureflow.dynamics.simulate import advance
+from measureflow.observe.observer import measured
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
+from measureflow_plugins.reducers import keops
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.toml"))

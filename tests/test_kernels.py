@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.domain import Domain, Space
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Domain, Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles, System
+from measureflow.dynamics.simulate import run
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.keops import KeOps
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.plugins import Registry
-from measureflow.simulate import run
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import dense, measure, normals
 from measureflow_plugins.couplings.mmd import Mmd
 from measureflow_plugins.couplings.mmd_ball import MmdBall
@@ -30,6 +29,7 @@ from measureflow_plugins.features.inverse_multiquadric import InverseMultiquadri
 from measureflow_plugins.features.laplace import Laplace
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.relu_affine import ReluAffine
+from measureflow_plugins.reducers.keops import KeOps
 
 KERNELS: list[tuple[Feature, Domain, Any]] = [
     (ArcCosine(3), Sphere(), lambda t: (np.sqrt(1 - t * t) + (np.pi - np.arccos(t)) * t) / (6 * np.pi)),

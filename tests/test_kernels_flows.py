@@ -11,20 +11,20 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.coupling import Coupling, Linear
-from measureflow.domain import Space
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.coupling import Coupling, Linear
+from measureflow.dynamics.flow import Flow
+from measureflow.dynamics.scheme import Game
+from measureflow.dynamics.simulate import run
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.flow import Flow
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.plugins import Registry
-from measureflow.scheme import Game
-from measureflow.simulate import run
-from measureflow.source import Setting, World
+from measureflow.observe.source import Setting, World
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Quadratic, measure, normals, stepped
 from measureflow_plugins.couplings.dual_ebm import DualEbm
 from measureflow_plugins.couplings.mmd import Mmd

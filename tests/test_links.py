@@ -11,8 +11,8 @@ from small import Shell
 from test_run import done
 
 from measureflow.errors import MeasureflowError, WriteError
-from measureflow.files import check_links, replacing, write
 from measureflow.opening import appending, check_own, read_bytes, reading
+from measureflow.run.atomic import check_links, replacing, write
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for folder in ("engine", "plugins") for path in (ROOT / folder).rglob("*.py"))
@@ -198,14 +198,14 @@ def test_a_fifo_in_a_checkpoint(shell: Shell, name: str) -> None:
 OPENS = {"open", "read_text", "read_bytes", "load_file", "safe_open"}
 ELSEWHERE = {
     "engine/measureflow/opening.py:os.open": "the place",
-    "engine/measureflow/files.py:os.open": "folders",
-    "engine/measureflow/files.py:path.open": "just made by replacing",
-    "engine/measureflow/tensors.py:temporary.open": "just made by replacing",
-    "plugins/measureflow_plugins/bibliography.py:files('measureflow_plugins').joinpath('references.bib').read_text": "our own",
-    "plugins/measureflow_plugins/planning/planner.py:info.read_text": "/proc/cpuinfo",
-    "plugins/measureflow_plugins/sources/arrays.py:archive.open": "a member of an archive",
-    "plugins/measureflow_plugins/sources/arrays.py:load_file": "after check_regular",
-    "plugins/measureflow_plugins/reading/snapshots.py:safe_open": "after check_regular",
+    "engine/measureflow/run/atomic.py:os.open": "folders",
+    "engine/measureflow/run/atomic.py:path.open": "just made by replacing",
+    "engine/measureflow/run/checkpoint/safetensors_file.py:temporary.open": "just made by replacing",
+    "plugins/measureflow_tools/report/bibliography.py:files('measureflow_plugins').joinpath('references.bib').read_text": "our own",
+    "plugins/measureflow_plugins/reducers/autotune/planner.py:info.read_text": "/proc/cpuinfo",
+    "plugins/measureflow_plugins/sources/_arrays.py:archive.open": "a member of an archive",
+    "plugins/measureflow_plugins/sources/_arrays.py:load_file": "after check_regular",
+    "plugins/measureflow_tools/analysis/snapshots.py:safe_open": "after check_regular",
 }
 
 

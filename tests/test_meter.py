@@ -17,19 +17,19 @@ import torch
 from small import Shell
 from torch import Tensor
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
+from measureflow.config.build import build
+from measureflow.config.experiment import Experiment
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Particles, System
+from measureflow.core.noise import Keyed, Noise
+from measureflow.dynamics.flow import Flow, marked
+from measureflow.dynamics.scheme import Game, Scheme
+from measureflow.dynamics.simulate import Simulation, run
 from measureflow.errors import MeasureflowError, NonFiniteError
-from measureflow.experiment import Experiment
-from measureflow.flow import Flow, marked
-from measureflow.loading import from_tables
-from measureflow.measure import Particles, System
-from measureflow.metric import Metric, View
-from measureflow.noise import Keyed, Noise
-from measureflow.observe import Every, Probe
-from measureflow.plugins import Registry
-from measureflow.scheme import Game, Scheme
-from measureflow.simulate import Simulation, run
+from measureflow.observe.metric import Metric, View
+from measureflow.observe.observer import Every, Probe
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, Quadratic, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.flows.average import Average
@@ -38,14 +38,14 @@ from measureflow_plugins.flows.langevin import Langevin
 from measureflow_plugins.flows.repeat import Repeat
 from measureflow_plugins.flows.restart import Restart
 from measureflow_plugins.inits.union import joined
-from measureflow_plugins.meter.coarse import Coarse
-from measureflow_plugins.meter.estimates import Estimate, deviation, of_atoms, of_data, of_step
-from measureflow_plugins.meter.meter import cost, metered, plan
-from measureflow_plugins.meter.runs import Rows, Run, ended, refined
 from measureflow_plugins.schemes.sequential import Sequential
 from measureflow_plugins.schemes.simultaneous import Simultaneous
 from measureflow_plugins.schemes.substeps import Substeps
 from measureflow_plugins.sources.bootstrap import resampled
+from measureflow_tools.error_budget.coarse import Coarse
+from measureflow_tools.error_budget.estimates import Estimate, deviation, of_atoms, of_data, of_step
+from measureflow_tools.error_budget.meter import cost, metered, plan
+from measureflow_tools.error_budget.runs import Rows, Run, ended, refined
 
 ROOT = Path(__file__).resolve().parents[1]
 LIKE = torch.empty(0, dtype=torch.float64)
@@ -361,7 +361,7 @@ def test_after_ctrl_c_it_goes_on(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
         return ended(one, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr("measureflow_plugins.commands.error.ended", stopping)
+        patch.setattr("measureflow_tools.commands.error.ended", stopping)
         said = shell(*given, "--out", "part")
     assert (said.code, said.err.splitlines()[-1]) == (130, "stopped; the same command with --out part goes on")
     with Path("part/runs.jsonl").open("a") as file:

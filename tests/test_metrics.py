@@ -12,18 +12,18 @@ import torch
 from scipy import special
 from small import TABLES
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.coupling import Potential
-from measureflow.domain import Domain
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Domain
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.coupling import Potential
 from measureflow.errors import MeasureflowError
-from measureflow.loading import from_tables
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.metric import View
-from measureflow.noise import Keyed
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.source import Setting
+from measureflow.observe.metric import View
+from measureflow.observe.observer import measured
+from measureflow.observe.source import Setting
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, dense, normals
 from measureflow_plugins.couplings.dual_ebm import DualEbm
 from measureflow_plugins.domains.euclidean import Euclidean
@@ -32,19 +32,19 @@ from measureflow_plugins.domains.torus import Torus
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.gaussian_polynomial import GaussianPolynomial
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.metrics import gibbs as gibbs_module
-from measureflow_plugins.metrics.ascent import highest
+from measureflow_plugins.metrics import _gibbs as gibbs_module
+from measureflow_plugins.metrics._ascent import highest
+from measureflow_plugins.metrics._gibbs import Rule, gibbs
+from measureflow_plugins.metrics._quadrature import quadrature
+from measureflow_plugins.metrics._stein import operator, stein
 from measureflow_plugins.metrics.gap import Gap
-from measureflow_plugins.metrics.gibbs import Rule, gibbs
 from measureflow_plugins.metrics.gibbs_energy import GibbsEnergy
 from measureflow_plugins.metrics.kernel_stein import KernelStein
 from measureflow_plugins.metrics.kl import Kl
 from measureflow_plugins.metrics.mmd import Mmd
 from measureflow_plugins.metrics.nll import Nll
-from measureflow_plugins.metrics.quadrature import quadrature
 from measureflow_plugins.metrics.score import Score
 from measureflow_plugins.metrics.sinkhorn import Sinkhorn
-from measureflow_plugins.metrics.stein import operator, stein
 from measureflow_plugins.sources.teacher import Teacher
 
 FOUR = 4.0  # standard errors: one false alarm in sixteen thousand

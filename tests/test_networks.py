@@ -9,18 +9,18 @@ import pytest
 import torch
 from small import Shell
 
-from measureflow.building import Built, build
-from measureflow.chunked import Chunked
-from measureflow.domain import Space
+from measureflow.config.build import Built, build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.simulate import advance
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.simulate import advance
-from measureflow.source import Setting
+from measureflow.observe.observer import measured
+from measureflow.observe.source import Setting
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import check, measure, normals
 from measureflow_plugins.couplings.regression import Regression
 from measureflow_plugins.domains.euclidean import Euclidean

@@ -7,14 +7,14 @@ import pytest
 import torch
 from small import readable
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.guard import sound
-from measureflow.loading import from_tables
-from measureflow.measure import System
-from measureflow.noise import Keyed
-from measureflow.plugins import Registry
-from measureflow.simulate import Simulation, advance
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.divergence import sound
+from measureflow.dynamics.simulate import Simulation, advance
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.toml"))
 

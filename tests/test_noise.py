@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from measureflow.measure import Particles
-from measureflow.noise import Keyed, Noise
+from measureflow.core.measure import Particles
+from measureflow.core.noise import Keyed, Noise
 from measureflow_plugins.domains.euclidean import Euclidean
 
 LIKE = torch.empty(0, dtype=torch.float64)

@@ -12,9 +12,9 @@ from rich.console import Console
 from small import TABLES, Shell
 
 from measureflow.api import Built, Experiment, MeasureflowError, Particles, System, build, from_tables, load_plugins, play
-from measureflow.log import read_metrics
-from measureflow.plugins import Registry
-from measureflow.record import Asked, start
+from measureflow.plugins.registry import Registry
+from measureflow.run.metrics_log import read_metrics
+from measureflow.run.runner import Asked, start
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 

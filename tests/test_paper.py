@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from measureflow.building import build
-from measureflow.loading import from_tables
-from measureflow.observe import measured
-from measureflow.plugins import Registry
-from measureflow.simulate import run
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.dynamics.simulate import run
+from measureflow.observe.observer import measured
+from measureflow.plugins.registry import Registry
 from measureflow_plugins.metrics.kl import Kl
 from measureflow_plugins.metrics.tv import Tv
 

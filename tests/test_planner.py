@@ -8,23 +8,23 @@ import pytest
 import torch
 from small import Shell, readable
 
-from measureflow import config
-from measureflow.chunked import Chunked
+from measureflow.config import structure as config
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.keops import KeOps
-from measureflow.measure import Need
-from measureflow.reduce import Op, Request, request
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Op, Request, request
 from measureflow.testing import normals
-from measureflow_plugins.commands.peak import Peak
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.planning import candidates as there
-from measureflow_plugins.planning import planner as planning
-from measureflow_plugins.planning.candidates import candidates
-from measureflow_plugins.planning.costs import Costs, Row, read, save
-from measureflow_plugins.planning.planner import Planner
+from measureflow_plugins.reducers.autotune import candidates as there
+from measureflow_plugins.reducers.autotune import planner as planning
+from measureflow_plugins.reducers.autotune.candidates import candidates
+from measureflow_plugins.reducers.autotune.costs import Costs, Row, read, save
+from measureflow_plugins.reducers.autotune.planner import Planner
 from measureflow_plugins.reducers.compiled import Compiled
+from measureflow_plugins.reducers.keops import KeOps
+from measureflow_tools.analysis.peak import Peak
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.toml"))
 ASKED = Request("sums", 20_000, 64, 15, "relu", "dot", torch.float32, torch.device("cpu"), Need.GRAD)

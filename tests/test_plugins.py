@@ -18,18 +18,18 @@ import click
 import pytest
 import torch
 
-import measureflow.plugins
-from measureflow.choice import Choice
-from measureflow.chunked import Chunked
+import measureflow.plugins.registry
 from measureflow.cli import main
-from measureflow.coupling import Potential
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Need, Particles, System
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 from measureflow.errors import PluginError
-from measureflow.flow import Context, Flow
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.plugins import components_in, hookimpl, load
-from measureflow.reduce import Request
+from measureflow.observe.metric import Metric, View
+from measureflow.plugins.registry import components_in, hookimpl, load
+from measureflow.plugins.selection import Choice
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Request
 from measureflow_plugins.flows.langevin import Langevin
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,7 +89,7 @@ def through_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     """Runs the command line with the box and these entry points installed; returns exit code, output and errors."""
 
     def call(points: list[EntryPoint], *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: [builtin(), *points])
+        monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: [builtin(), *points])
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         captured = capsys.readouterr()
@@ -339,7 +339,7 @@ def test_a_class_in_a_package_with_a_forgotten_method_is_not_dropped(
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "halves.py").write_text(
-        "import attrs\nfrom measureflow.flow import Flow\n"
+        "import attrs\nfrom measureflow.dynamics.flow import Flow\n"
         "class Base(Flow):\n    'Abstract, without a kind: for others to build on.'\n"
         "@attrs.frozen\nclass Half(Base):\n    kind = 'half'\n"
     )
@@ -628,7 +628,7 @@ def test_a_component_that_makes_the_box_raise_is_named(failing: list[EntryPoint]
 def test_the_traceback_is_shown_on_demand(
     failing: list[EntryPoint], monkeypatch: pytest.MonkeyPatch, options: list[str], variable: str
 ) -> None:
-    monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: [builtin(), *failing])
+    monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: [builtin(), *failing])
     monkeypatch.setenv("MEASUREFLOW_TRACEBACK", variable)
     with pytest.raises(ZeroDivisionError):
         main([*options, "run", "odd.toml", "--out", "new", "--quiet"])

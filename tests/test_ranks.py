@@ -14,13 +14,13 @@ import pytest
 import tomli_w
 from small import TABLES
 
-from measureflow.building import build
-from measureflow.checkpoint import restored
-from measureflow.index import indexes
-from measureflow.log import read_metrics
-from measureflow.measure import System
-from measureflow.plugins import Registry
-from measureflow.record import Asked, recorded, stage_of
+from measureflow.config.build import build
+from measureflow.core.measure import System
+from measureflow.plugins.registry import Registry
+from measureflow.run.checkpoint.checkpoint import restored
+from measureflow.run.checkpoint.manifest import indexes
+from measureflow.run.metrics_log import read_metrics
+from measureflow.run.runner import Asked, recorded, stage_of
 
 TOLERANCE = 1e-12
 PLAYERS = TABLES["measures"]

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 import torch
 
-import measureflow.plugins
-from measureflow import config
-from measureflow.building import build
+import measureflow.plugins.registry
 from measureflow.cli import cli, main
-from measureflow.experiment import Experiment, typed
-from measureflow.loading import from_tables, load
-from measureflow.plugins import Hooks, Registry
-from measureflow.simulate import run
+from measureflow.config import structure as config
+from measureflow.config.build import build
+from measureflow.config.experiment import Experiment, typed
+from measureflow.config.validate import from_tables, load
+from measureflow.dynamics.simulate import run
+from measureflow.plugins.registry import Hooks, Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         assert (stop.value.code or 0) == (name == "reproduce"), command  # two steps reproduce nothing
         shown[name] = capsys.readouterr().out
     every = click.Group(commands=dict(cli.commands))
-    measureflow.plugins.load().add_commands(every)
+    measureflow.plugins.registry.load().add_commands(every)
     assert shown.keys() == every.commands.keys()
     folder = tmp_path / "runs" / "dual-bimodal"
     for name in ("config.toml", "resolved.toml", "environment.json", "metrics.jsonl", "checkpoints", "figures/curves.png"):
@@ -160,7 +160,7 @@ def test_the_plugin_shown_is_the_example() -> None:
 def test_the_plugin_is_used_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGIN))
     points = [entry_points(group="measureflow")["builtin"], EntryPoint("decay", "measureflow_decay", "measureflow")]
-    registry = measureflow.plugins.load(points)
+    registry = measureflow.plugins.registry.load(points)
     (command,) = (command for command in COMMANDS if "decay" in command)
     experiment = load(EXAMPLE, registry, (*SMALL, *settings_in(command)))
     assert [flow.kind for flow in experiment.measures["gamma"].flows] == ["wfr", "decay"]

@@ -11,14 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from measureflow.chunked import Chunked, spans
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Autograd, Feature
+from measureflow.core.measure import Need, Particles
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Autograd, Feature
-from measureflow.keops import KeOps
-from measureflow.measure import Need, Particles
-from measureflow.plugins import Registry
-from measureflow.reduce import Local
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked, spans
+from measureflow.reduction.reducer import Local
 from measureflow.testing import check, dense, measure, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -27,6 +26,7 @@ from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.relu import Relu
 from measureflow_plugins.features.relu_affine import ReluAffine
 from measureflow_plugins.reducers.compiled import Compiled
+from measureflow_plugins.reducers.keops import KeOps
 
 FEATURES: list[tuple[Feature, Space]] = [
     (Relu(), Space(Sphere(), 4)),
@@ -131,7 +131,7 @@ def test_width_mismatch_names_both_dimensions() -> None:
 
 
 def test_importing_the_engine_does_not_import_pykeops() -> None:
-    code = "import sys, measureflow.cli, measureflow.keops; sys.exit('pykeops' in sys.modules)"
+    code = "import sys, measureflow.cli, measureflow_plugins.reducers.keops; sys.exit('pykeops' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

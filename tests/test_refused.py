@@ -9,7 +9,7 @@ import pytest
 from small import TABLES, Shell
 from test_run import done, same
 
-from measureflow import files
+from measureflow.run import atomic as files
 
 SHORT = {**TABLES, "steps": 2, "metrics": ["tv"], "observers": [{"kind": "checkpoint", "seconds": 0.0}, {"kind": "snapshots"}]}
 LONG = "a" * 300

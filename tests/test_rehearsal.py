@@ -7,9 +7,10 @@ import pytest
 from small import Shell
 from test_run import done
 
-from measureflow import footprint, rehearsal
-from measureflow.plugins import Registry
-from measureflow_plugins.reading.runs import read, rebuilt
+from measureflow.config import memory as footprint
+from measureflow.config import rehearsal
+from measureflow.plugins.registry import Registry
+from measureflow_tools.analysis.runs import read, rebuilt
 
 ODD = {"data.train": 25, "measures.nu.init.copies": 1}
 SPHERE = {"kind": "file", "path": "x.csv", "domain": "sphere"}
@@ -58,7 +59,7 @@ def test_a_report_does_not_build_what_is_large(shell: Shell, registry: Registry,
     resolved = Path("r/resolved.toml")
     resolved.write_text(resolved.read_text().replace("train = 50", "train = 100000000"))
     assert "100000000" in resolved.read_text()
-    monkeypatch.setattr("measureflow.building.device_of", lambda e: pytest.fail("it was built"))
+    monkeypatch.setattr("measureflow.config.build.device_of", lambda e: pytest.fail("it was built"))
     with pytest.raises(Exception, match="r: is not built again: the experiment needs about"):
         rebuilt(read(Path("r"), registry), registry)
     done(shell("report", "r"))

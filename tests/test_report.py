@@ -18,15 +18,15 @@ import pytest
 import torch
 from small import TABLES, Shell
 
-import measureflow.plugins
+import measureflow.plugins.registry
 from measureflow.api import Metric, Registry, System, View, from_tables, hookimpl
-from measureflow_plugins.bibliography import USED, cited, entries
-from measureflow_plugins.drawing.palette import NEGATIVE, POSITIVE
-from measureflow_plugins.observers.panels import Panel, panels
-from measureflow_plugins.reading.runs import read, read_all
-from measureflow_plugins.reading.snapshots import snapshots
-from measureflow_plugins.report.curves import figure
-from measureflow_plugins.report.replay import packed, replay
+from measureflow_plugins.observers._panels import Panel, panels
+from measureflow_tools.analysis.runs import read, read_all
+from measureflow_tools.analysis.snapshots import snapshots
+from measureflow_tools.plotting.palette import NEGATIVE, POSITIVE
+from measureflow_tools.report.bibliography import USED, cited, entries
+from measureflow_tools.report.curves import figure
+from measureflow_tools.report.replay import packed, replay
 
 SEEN = {**TABLES, "metrics": [{"kind": "kl"}, {"kind": "tv"}], "observers": ["checkpoint", {"kind": "snapshots", "atoms": 20}]}
 EVIL = "</script><script>window.broken = 1</script><img src=x onerror=alert(1)>"
@@ -120,7 +120,7 @@ def test_what_plugins_files_and_folders_are_called_is_escaped(shell: Shell, monk
     module.components = hookimpl(lambda: [Marked])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     points = [*entry_points(group="measureflow"), EntryPoint("marked", module.__name__, "measureflow")]
-    monkeypatch.setattr(measureflow.plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: points)
     name = "<img src=x onerror='alert(1)' title=\"\">&amp;"
     np.save(f"{name}.npy", np.eye(3))
     data = {"kind": "file", "path": f"{name}.npy", "domain": "sphere"}

@@ -9,14 +9,14 @@ import pytest
 import tomli_w
 from small import TABLES, Shell
 
-from measureflow import config
 from measureflow.api import MeasureflowError, Registry, from_tables
-from measureflow.experiment import typed
-from measureflow_plugins.reading.groups import Group, group
-from measureflow_plugins.reading.runs import read as read_run
-from measureflow_plugins.studies.study import PAPER, SMALL, Check, Scale, Study, members, names, read
-from measureflow_plugins.studies.verdict import Finding, findings, overall, words
-from measureflow_plugins.sweeps.cost import spoken
+from measureflow.config import structure as config
+from measureflow.config.experiment import typed
+from measureflow_tools.analysis.groups import Group, group
+from measureflow_tools.analysis.runs import read as read_run
+from measureflow_tools.studies.study import PAPER, SMALL, Check, Scale, Study, members, names, read
+from measureflow_tools.studies.verdict import Finding, findings, overall, words
+from measureflow_tools.sweeps.cost import spoken
 
 STUDIES = ["dual-vs-primal", "earth", "f2", "fig1-bimodal", "fig1-monomodal", "games", "restart-study"]
 LEVEL: dict[str, Any] = {"kind": "speed-up", "of": "fast", "over": "slow", "level": 0.5, "source": "made up"}

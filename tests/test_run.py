@@ -19,15 +19,16 @@ import torch
 from safetensors.torch import load_file
 from small import TABLES, Said, Shell, readable
 
-from measureflow import config, record
-from measureflow.chunked import Chunked
-from measureflow.experiment import Experiment
-from measureflow.loading import from_tables, load
-from measureflow.log import read_metrics
-from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Stage
-from measureflow.plugins import Registry
-from measureflow.reduce import Local, Request
+from measureflow.config import structure as config
+from measureflow.config.experiment import Experiment
+from measureflow.config.validate import from_tables, load
+from measureflow.core.measure import System
+from measureflow.observe.observer import Observer, Row, See, Stage
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Local, Request
+from measureflow.run import runner as record
+from measureflow.run.metrics_log import read_metrics
 from measureflow_plugins.observers.progress import Bar
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.toml"))

@@ -12,19 +12,19 @@ import torch
 from scipy.optimize import brentq
 from test_flows import FIVE, moved
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.coupling import Linear, Potential
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables, load
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.dynamics.coupling import Linear, Potential
+from measureflow.dynamics.flow import Flow, marked
+from measureflow.dynamics.scheme import Game
+from measureflow.dynamics.simulate import run
 from measureflow.errors import MeasureflowError
-from measureflow.flow import Flow, marked
-from measureflow.loading import from_tables, load
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.plugins import Registry
-from measureflow.scheme import Game
-from measureflow.simulate import run
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, Quadratic, normals, stepped
-from measureflow_plugins.couplings.known import Banana, DoubleWell, Gaussian, Known, VonMisesFisher
+from measureflow_plugins.couplings._known import Banana, DoubleWell, Gaussian, Known, VonMisesFisher
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.domains.torus import Torus
@@ -39,8 +39,8 @@ from measureflow_plugins.flows.langevin import Langevin
 from measureflow_plugins.flows.svgd import Svgd
 from measureflow_plugins.metrics.acceptance import Acceptance
 from measureflow_plugins.metrics.moments import MomentErrors
-from measureflow_plugins.sources.neurons import as_neurons
-from measureflow_plugins.sources.planted import Planted
+from measureflow_plugins.sources._neurons import as_neurons
+from measureflow_plugins.sources._planted import Planted
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
 ENERGY = {"monomodal": -3.0942, "bimodal": -1.7666}  # exact means of the teachers' energies

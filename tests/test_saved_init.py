@@ -9,7 +9,7 @@ from small import TABLES, Shell
 from test_run import done
 
 from measureflow.api import Particles, Registry, build, load
-from measureflow.tensors import read_tensors
+from measureflow.run.checkpoint.safetensors_file import read_tensors
 
 STEP = "step-000000003"
 CHECKPOINT, SNAPSHOT = f"train/checkpoints/{STEP}.part-0-of-1.safetensors", f"train/snapshots/{STEP}.safetensors"

@@ -10,21 +10,21 @@ import pytest
 import torch
 from small import TABLES, Shell
 
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.coupling import Coupling
-from measureflow.domain import Space
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Keyed, Noise
+from measureflow.core.schedule import Schedule
+from measureflow.dynamics.coupling import Coupling
+from measureflow.dynamics.flow import Flow, marked
+from measureflow.dynamics.scheme import Game, Scheme
+from measureflow.dynamics.simulate import advance
 from measureflow.errors import ConfigError, MeasureflowError
-from measureflow.feature import Feature
-from measureflow.flow import Flow, marked
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.noise import Keyed, Noise
-from measureflow.plugins import Registry
-from measureflow.schedule import Schedule
-from measureflow.scheme import Game, Scheme
-from measureflow.simulate import advance
-from measureflow.source import Setting, World
+from measureflow.observe.source import Setting, World
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
 from measureflow.testing import measure, normals, stepped
 from measureflow_plugins.couplings.denoising import Denoising
 from measureflow_plugins.couplings.dual_ebm import DualEbm

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from small import TABLES, Said, Shell
 
-from measureflow import config
-from measureflow.loading import load
-from measureflow.plugins import Registry
-from measureflow_plugins.sweeps.members import Member, Outcome, Status
-from measureflow_plugins.sweeps.trials import best, judged
+from measureflow.config import structure as config
+from measureflow.config.validate import load
+from measureflow.plugins.registry import Registry
+from measureflow_tools.sweeps.members import Member, Outcome, Status
+from measureflow_tools.sweeps.trials import best, judged
 
 RATE, ORDER, SIZE = "measures.gamma.flows.0.rate", "order", "measures.gamma.init.size"
 SPACE = {
@@ -74,7 +74,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr("measureflow_plugins.commands.search.run_all", fake)
+    monkeypatch.setattr("measureflow_tools.commands.search.run_all", fake)
     return fake
 
 

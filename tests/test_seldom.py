@@ -13,24 +13,26 @@ import pytest
 import torch
 from small import TABLES
 
-from measureflow import environment, files, processes
-from measureflow.building import build
-from measureflow.chunked import Chunked
-from measureflow.config import change
-from measureflow.domain import Space
+from measureflow.config.build import build
+from measureflow.config.structure import change
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Space
+from measureflow.core.measure import Need, Particles
+from measureflow.dynamics.divergence import _sound
 from measureflow.errors import ConfigError, LostError, MeasureflowError, WriteError
-from measureflow.guard import _sound
-from measureflow.interrupt import deferred_interrupt
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles
-from measureflow.plugins import Registry
-from measureflow.reduce import auto
-from measureflow.rows import read_rows
-from measureflow.source import World
-from measureflow.team import Alone
-from measureflow.tensors import read_tensors, save_tensors
+from measureflow.observe.source import World
+from measureflow.parallel import torchrun as processes
+from measureflow.parallel.group import Alone
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import auto
+from measureflow.run import atomic as files
+from measureflow.run import environment
+from measureflow.run.checkpoint.safetensors_file import read_tensors, save_tensors
+from measureflow.run.interrupt import deferred_interrupt
+from measureflow.run.jsonl import read_rows
 from measureflow.testing import check, examples, measure, normals
-from measureflow.threads import Thread, together
+from measureflow.testing.problems.threads import Thread, together
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu

@@ -12,22 +12,22 @@ import torch
 from small import readable
 from torch import Tensor
 
-from measureflow.building import Built, build
-from measureflow.checkpoint import newest, save_checkpoint
-from measureflow.chunked import Chunked
-from measureflow.domain import Space
+from measureflow.config.build import Built, build
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Space
+from measureflow.core.measure import Need, Particles, System
+from measureflow.dynamics.divergence import Guard
+from measureflow.dynamics.simulate import advance, run
 from measureflow.errors import LostError, MeasureflowError, NonFiniteError
-from measureflow.guard import Guard
-from measureflow.loading import from_tables
-from measureflow.measure import Need, Particles, System
-from measureflow.observe import Every, Observer, See, Stage, Watch, measured, observed
-from measureflow.plugins import Registry
-from measureflow.record import Asked, stage_of
-from measureflow.shard import Sharded, part
-from measureflow.simulate import advance, run
-from measureflow.team import Alone, Team
+from measureflow.observe.observer import Every, Observer, See, Stage, Watch, measured, observed
+from measureflow.parallel.group import Alone, Team
+from measureflow.plugins.registry import Registry
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.sharded import Sharded, part
+from measureflow.run.checkpoint.checkpoint import newest, save_checkpoint
+from measureflow.run.runner import Asked, stage_of
 from measureflow.testing import measure, normals
-from measureflow.threads import together
+from measureflow.testing.problems.threads import together
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
 

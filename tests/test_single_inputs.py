@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from measureflow import config
+from measureflow.config import structure as config
+from measureflow.config.memory import spaces
+from measureflow.config.validate import from_tables
 from measureflow.errors import ConfigError
-from measureflow.footprint import spaces
-from measureflow.loading import from_tables
-from measureflow.plugins import Registry
+from measureflow.plugins.registry import Registry
 from measureflow.testing.trial import SMALL
-from measureflow_plugins.sources.arrays import read_array
-from measureflow_plugins.sweeps.grid import MOST, members
+from measureflow_plugins.sources._arrays import read_array
+from measureflow_tools.sweeps.grid import MOST, members
 
 POINTS = {"kind": "file", "path": "x.csv"}
 

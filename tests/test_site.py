@@ -17,9 +17,9 @@ import pytest
 
 from measureflow import api, testing
 from measureflow.cli import cli
-from measureflow.experiment import Experiment
-from measureflow.loading import load
-from measureflow.plugins import FAMILIES, Hooks, Registry
+from measureflow.config.experiment import Experiment
+from measureflow.config.validate import load
+from measureflow.plugins.registry import FAMILIES, Hooks, Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

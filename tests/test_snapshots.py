@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from small import TABLES, Shell
 
 from measureflow.api import Keyed, MeasureflowError, Registry, System, build, from_tables
-from measureflow.measure import Particles
+from measureflow.core.measure import Particles
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.observers.snapshots import Snapshots, shares
-from measureflow_plugins.reading.charts import chart_of
-from measureflow_plugins.reading.clocks import PAIRS, cheap_clocks, own_times, pairs_per_step
-from measureflow_plugins.reading.densities import mesh_of, student, teacher
-from measureflow_plugins.reading.runs import labels, read, read_all
-from measureflow_plugins.reading.snapshots import scaled_up, snapshots
+from measureflow_tools.analysis.charts import chart_of
+from measureflow_tools.analysis.clocks import PAIRS, cheap_clocks, own_times, pairs_per_step
+from measureflow_tools.analysis.densities import mesh_of, student, teacher
+from measureflow_tools.analysis.runs import labels, read, read_all
+from measureflow_tools.analysis.snapshots import scaled_up, snapshots
 
 SEEN = {**TABLES, "observers": ["checkpoint", {"kind": "snapshots", "atoms": 20, "at": [2]}]}
 

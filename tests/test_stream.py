@@ -9,17 +9,17 @@ import torch
 from small import TABLES, Shell
 from torch import Tensor
 
-from measureflow import stream
-from measureflow.building import Built, build
-from measureflow.coupling import Potential
+from measureflow.config.build import Built, build
+from measureflow.config.memory import footprint
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Particles, System
+from measureflow.core.noise import Keyed, Noise
+from measureflow.dynamics import blocks as stream
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
+from measureflow.dynamics.simulate import advance, run
 from measureflow.errors import ConfigError, NonFiniteError
-from measureflow.flow import Context, Flow
-from measureflow.footprint import footprint
-from measureflow.loading import from_tables
-from measureflow.measure import Particles, System
-from measureflow.noise import Keyed, Noise
-from measureflow.plugins import Registry
-from measureflow.simulate import advance, run
+from measureflow.plugins.registry import Registry
 from measureflow_plugins.schemes.simultaneous import Simultaneous
 
 ROUNDING = 1e-13  # a few dozen units of float64 rounding: sums of 8 terms in another order, over three steps

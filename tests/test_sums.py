@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from measureflow.chunked import Chunked
-from measureflow.domain import Space
-from measureflow.feature import AppendOne, Feature, Identity, Lift, Normalise, exponential, heaviside, positive, scaled
-from measureflow.measure import Need, Particles
+from measureflow.core.domain import Space
+from measureflow.core.feature import AppendOne, Feature, Identity, Lift, Normalise, exponential, heaviside, positive, scaled
+from measureflow.core.measure import Need, Particles
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.matmul import Factor, cut, product, products, spans
 from measureflow.testing import measure, normals
-from measureflow.tiles import Factor, cut, product, products, spans
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian

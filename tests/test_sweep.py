@@ -18,16 +18,16 @@ import tomli_w
 from small import TABLES, Said, Shell
 from test_run import pressing, same
 
-from measureflow import config
 from measureflow.api import MeasureflowError
-from measureflow.files import holding
-from measureflow.plugins import Registry
+from measureflow.config import structure as config
+from measureflow.plugins.registry import Registry
+from measureflow.run.atomic import holding
 from measureflow_plugins.observers.progress import Bar
-from measureflow_plugins.sweeps import grid, launch
-from measureflow_plugins.sweeps.members import Member, Outcome, run_all
-from measureflow_plugins.sweeps.naming import LONGEST, ends, joined, labels
-from measureflow_plugins.sweeps.processes import OUTSIDE, Failure, Job, run_jobs
-from measureflow_plugins.sweeps.report import standing, table
+from measureflow_tools.sweeps import grid, launch
+from measureflow_tools.sweeps.members import Member, Outcome, run_all
+from measureflow_tools.sweeps.naming import LONGEST, ends, joined, labels
+from measureflow_tools.sweeps.processes import OUTSIDE, Failure, Job, run_jobs
+from measureflow_tools.sweeps.report import standing, table
 
 RATE = "measures.gamma.flows.0.rate"
 DOCS = Path(__file__).parents[1] / "docs" / "sweeps"
@@ -153,7 +153,7 @@ def test_other_commands_name_the_one_that_reads_the_table(shell: Shell, command:
 
 
 def test_a_folder_of_other_runs_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("measureflow_plugins.commands.sweep.run_all", lambda *_: [])
+    monkeypatch.setattr("measureflow_tools.commands.sweep.run_all", lambda *_: [])
     file = written(shell, {"seeds": 2})
     assert shell("sweep", file, "--out", "s").code == 0
     assert shell("sweep", file, "--out", "s").code == 0
@@ -337,7 +337,7 @@ def test_a_member_waits_for_who_is_at_work_in_its_folder(shell: Shell, monkeypat
     with ExitStack() as stack:
         stack.enter_context(holding(Path("s/seed=0")))
         shutil.rmtree("s/seed=0/checkpoints")
-        monkeypatch.setattr("measureflow_plugins.sweeps.processes.PAUSE", 0.0)
+        monkeypatch.setattr("measureflow_tools.sweeps.processes.PAUSE", 0.0)
         monkeypatch.setattr("time.sleep", lambda _: stack.close())
         (outcome,) = run_all([member], Path("s"))
     assert (outcome.status, outcome.error) == ("done", "")
@@ -345,7 +345,7 @@ def test_a_member_waits_for_who_is_at_work_in_its_folder(shell: Shell, monkeypat
 
 def test_a_failure_that_is_not_the_experiments_is_no_failed_member(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def ends(script: str) -> None:
-        monkeypatch.setattr("measureflow_plugins.sweeps.members._command", lambda *_: shell_of(script))
+        monkeypatch.setattr("measureflow_tools.sweeps.members._command", lambda *_: shell_of(script))
 
     for script, status in {
         "kill -9 $$": "missing",
@@ -386,15 +386,15 @@ def test_the_files_in_docs_are_what_their_commands_read(path: Path, shell: Shell
     tables = config.read(path)
     (command,) = {"sweep", "search"} & tables.keys()
     assert path.read_text().startswith("# ")
-    monkeypatch.setattr("measureflow_plugins.commands.sweep.run_all", lambda *_: [])
-    monkeypatch.setattr("measureflow_plugins.commands.search.run_all", interrupted)
+    monkeypatch.setattr("measureflow_tools.commands.sweep.run_all", lambda *_: [])
+    monkeypatch.setattr("measureflow_tools.commands.search.run_all", interrupted)
     said = shell(command, path, "--out", "s", *(("--metric", "kl") if command == "search" else ()))
     assert said.code == (130 if command == "search" else 0), said
 
 
 def test_threads_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("measureflow_plugins.sweeps.members.run_jobs", lambda *given: asked.append(given[1:]))
+    monkeypatch.setattr("measureflow_tools.sweeps.members.run_jobs", lambda *given: asked.append(given[1:]))
     monkeypatch.setattr("torch.get_num_threads", lambda: 6)
     for jobs in (1, 2, 50):
         with pytest.raises(KeyError):  # nothing ran, so that there is no outcome

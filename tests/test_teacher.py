@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from measureflow.chunked import Chunked
+from measureflow.core.measure import Need
+from measureflow.core.noise import Keyed
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Need
-from measureflow.noise import Keyed
-from measureflow.source import Setting, World
-from measureflow_plugins.sources.planted import Planted
+from measureflow.observe.source import Setting, World
+from measureflow.reduction.chunked import Chunked
+from measureflow_plugins.sources._planted import Planted
 from measureflow_plugins.sources.teacher import Teacher
 
 EXACT = {"monomodal": (1.9649, -3.0942, 1.552), "bimodal": (1.3853, -1.7666, 0.908)}  # log Z, mean, deviation; MATH section 7

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from measureflow.errors import WriteError
-from measureflow.tensors import NAMES, read_tensors, save_tensors
+from measureflow.run.checkpoint.safetensors_file import NAMES, read_tensors, save_tensors
 
 
 def drawn() -> dict[str, torch.Tensor]:

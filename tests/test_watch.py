@@ -19,28 +19,28 @@ from safetensors.torch import load_file
 from small import TABLES, Said, Shell
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from measureflow.building import build
-from measureflow.checkpoint import newest_step
-from measureflow.coupling import Potential
+from measureflow.config.build import build
+from measureflow.config.validate import from_tables
+from measureflow.core.measure import Particles, System
+from measureflow.core.schedule import Constant, Halved
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.divergence import LOOK, Guard
+from measureflow.dynamics.flow import Context, Flow
+from measureflow.dynamics.simulate import Simulation, run
 from measureflow.errors import NonFiniteError
-from measureflow.events import read_events
-from measureflow.flow import Context, Flow
-from measureflow.guard import LOOK, Guard
-from measureflow.loading import from_tables
-from measureflow.log import read_metrics
-from measureflow.measure import Particles, System
-from measureflow.observe import Every, Observer, See, Stage, Watch, due, never, observed
-from measureflow.plugins import Registry
-from measureflow.record import Asked, stage_of, start
-from measureflow.recover import HALVINGS, halved, halvings_of
-from measureflow.rows import write_rows
-from measureflow.schedule import Constant, Halved
-from measureflow.simulate import Simulation, run
+from measureflow.observe.observer import Every, Observer, See, Stage, Watch, due, never, observed
+from measureflow.plugins.registry import Registry
+from measureflow.run.checkpoint.checkpoint import newest_step
+from measureflow.run.events import read_events
+from measureflow.run.jsonl import write_rows
+from measureflow.run.metrics_log import read_metrics
+from measureflow.run.recover import HALVINGS, halved, halvings_of
+from measureflow.run.runner import Asked, stage_of, start
 from measureflow_plugins.flows.wasserstein import Wasserstein
 from measureflow_plugins.observers.health import Health
-from measureflow_plugins.reading.clocks import own_times
-from measureflow_plugins.reading.runs import read
 from measureflow_plugins.schemes.sequential import Sequential
+from measureflow_tools.analysis.clocks import own_times
+from measureflow_tools.analysis.runs import read
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import soak

@@ -11,19 +11,19 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.chunked import Chunked
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Domain, Space
-from measureflow.feature import DotProduct, Feature, Identity, Lift, Radial, exponential, heaviside, positive, scaled
-from measureflow.flow import Context, Flow, WrappedFlow
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.noise import Noise
-from measureflow.observe import Observer, See, Stage
-from measureflow.reduce import Local, Reducer
-from measureflow.schedule import Schedule, scheduled
-from measureflow.scheme import Game, Scheme, WrappedScheme
-from measureflow.source import Init, Setting, Source, World
+from measureflow.core.domain import Domain, Space
+from measureflow.core.feature import DotProduct, Feature, Identity, Lift, Radial, exponential, heaviside, positive, scaled
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
+from measureflow.dynamics.flow import Context, Flow, WrappedFlow
+from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
+from measureflow.observe.metric import Metric, View
+from measureflow.observe.observer import Observer, See, Stage
+from measureflow.observe.source import Init, Setting, Source, World
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Local, Reducer
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.gaussian import Gaussian

@@ -1,28 +1,28 @@
 """Everything a plugin or a script needs, from one place: `from measureflow.api import Flow, Particles, hookimpl`."""
 
-from measureflow.building import Built, build
-from measureflow.chunked import Chunked
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Domain, Space
+from measureflow.config.build import Built, build
+from measureflow.config.experiment import Experiment
+from measureflow.config.validate import from_tables, load
+from measureflow.core.domain import Domain, Space
+from measureflow.core.feature import Autograd, DotProduct, Feature, Lift, Radial, exponential, heaviside, positive
+from measureflow.core.measure import Field, Measure, Need, Particles, System
+from measureflow.core.noise import Keyed, Noise
+from measureflow.core.schedule import Schedule, scheduled, within
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
+from measureflow.dynamics.divergence import Guard
+from measureflow.dynamics.flow import Context, Flow, WrappedFlow
+from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
+from measureflow.dynamics.simulate import Simulation, advance, run
 from measureflow.errors import MeasureflowError
-from measureflow.experiment import Experiment
-from measureflow.feature import Autograd, DotProduct, Feature, Lift, Radial, exponential, heaviside, positive
-from measureflow.flow import Context, Flow, WrappedFlow
-from measureflow.guard import Guard
-from measureflow.loading import from_tables, load
-from measureflow.measure import Field, Measure, Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.noise import Keyed, Noise
-from measureflow.observe import Looks, Observer, See, Stage, measured, never
-from measureflow.play import play
-from measureflow.plugins import Registry, hookimpl
-from measureflow.plugins import load as load_plugins
-from measureflow.record import Asked, resume, start
-from measureflow.reduce import Local, Reducer, Request
-from measureflow.schedule import Schedule, scheduled, within
-from measureflow.scheme import Game, Scheme, WrappedScheme
-from measureflow.simulate import Simulation, advance, run
-from measureflow.source import Init, Setting, Source, Truth, World
+from measureflow.observe.metric import Metric, View
+from measureflow.observe.observer import Looks, Observer, See, Stage, measured, never
+from measureflow.observe.source import Init, Setting, Source, Truth, World
+from measureflow.plugins.registry import Registry, hookimpl
+from measureflow.plugins.registry import load as load_plugins
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Local, Reducer, Request
+from measureflow.run.in_memory import play
+from measureflow.run.runner import Asked, resume, start
 
 __all__ = [
     "Asked",

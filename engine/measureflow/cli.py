@@ -10,21 +10,22 @@ from pathlib import Path
 
 import click
 
-from measureflow import config, record
-from measureflow.choice import Choice
+from measureflow.config import structure as config
+from measureflow.config.memory import device_of, footprint
+from measureflow.config.rehearsal import rehearse
+from measureflow.config.validate import load
+from measureflow.core.measure import System
+from measureflow.core.schedule import LONGEST
 from measureflow.errors import LostError, MeasureflowError, printable
-from measureflow.events import read_events, told
-from measureflow.faults import blamed
-from measureflow.footprint import device_of, footprint
-from measureflow.loading import load
-from measureflow.log import read_metrics
-from measureflow.measure import System
 from measureflow.opening import read_text
-from measureflow.plugins import Registry, installed
-from measureflow.plugins import load as load_plugins
-from measureflow.processes import joined, launched, leads, restarted, settle, speaks
-from measureflow.rehearsal import rehearse
-from measureflow.schedule import LONGEST
+from measureflow.parallel.torchrun import joined, launched, leads, restarted, settle, speaks
+from measureflow.plugins.registry import Registry, installed
+from measureflow.plugins.registry import load as load_plugins
+from measureflow.plugins.selection import Choice
+from measureflow.run import runner as record
+from measureflow.run.attribution import blamed
+from measureflow.run.events import read_events, told
+from measureflow.run.metrics_log import read_metrics
 
 FOLDER = click.Path(path_type=Path)
 SHARED = ("run", "resume")  # the commands that torchrun's processes do together

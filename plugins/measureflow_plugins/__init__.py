@@ -5,23 +5,23 @@ from collections.abc import Iterable
 
 import click
 
-from measureflow.chunked import Chunked
-from measureflow.keops import KeOps
-from measureflow.plugins import components_in, hookimpl
-from measureflow.reduce import Local, Request
-from measureflow_plugins.commands.bench import bench
-from measureflow_plugins.commands.check_plugin import check_plugin
-from measureflow_plugins.commands.compare import compare_runs
-from measureflow_plugins.commands.error import error
-from measureflow_plugins.commands.explain import explain
-from measureflow_plugins.commands.figure import figure
-from measureflow_plugins.commands.film import film
-from measureflow_plugins.commands.report import report
-from measureflow_plugins.commands.reproduce import reproduce
-from measureflow_plugins.commands.search import search
-from measureflow_plugins.commands.sweep import sweep
-from measureflow_plugins.commands.tune import tune
-from measureflow_plugins.planning.planner import planner
+from measureflow.plugins.registry import components_in, hookimpl
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Local, Request
+from measureflow_plugins.reducers.autotune.planner import planner
+from measureflow_plugins.reducers.keops import KeOps
+from measureflow_tools.commands.bench import bench
+from measureflow_tools.commands.check_plugin import check_plugin
+from measureflow_tools.commands.compare import compare_runs
+from measureflow_tools.commands.error import error
+from measureflow_tools.commands.explain import explain
+from measureflow_tools.commands.figure import figure
+from measureflow_tools.commands.film import film
+from measureflow_tools.commands.report import report
+from measureflow_tools.commands.reproduce import reproduce
+from measureflow_tools.commands.search import search
+from measureflow_tools.commands.sweep import sweep
+from measureflow_tools.commands.tune import tune
 
 
 @hookimpl

@@ -5,8 +5,8 @@ tests say `check(component).raise_if_broken()`. A promise is a function in the m
 """
 
 from measureflow.testing.check import check
+from measureflow.testing.problems.systems import Alone, Quadratic, dense, measure, normals, quadratic, stepped
 from measureflow.testing.report import Report, Row
-from measureflow.testing.systems import Alone, Quadratic, dense, measure, normals, quadratic, stepped
 from measureflow.testing.trial import Trial
 
 __all__ = ["Alone", "Quadratic", "Report", "Row", "Trial", "check", "dense", "measure", "normals", "quadratic", "stepped"]

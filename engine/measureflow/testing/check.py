@@ -5,36 +5,31 @@ from typing import Any
 
 import attrs
 
-from measureflow import config
-from measureflow.coupling import Coupling
-from measureflow.domain import Domain, Space
+from measureflow.config import structure as config
+from measureflow.core.domain import Domain, Space
+from measureflow.core.feature import Feature
+from measureflow.dynamics.coupling import Coupling
+from measureflow.dynamics.flow import Flow
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.flow import Flow
-from measureflow.plugins import Registry, load
-from measureflow.testing import (
-    common,
+from measureflow.plugins.registry import Registry, load
+from measureflow.testing import demands
+from measureflow.testing.families import (
     couplings,
-    demands,
     domains,
     features,
     flows,
-    laws,
-    limits,
     metrics,
     observers,
-    profiles,
-    rates,
     reducers,
     schedules,
     schemes,
     sources,
     teams,
-    variations,
 )
+from measureflow.testing.problems import common, laws, limits, profiles, rates, variations
+from measureflow.testing.problems.systems import measure, stepped
 from measureflow.testing.promise import Promise
 from measureflow.testing.report import Report, Row, worst
-from measureflow.testing.systems import measure, stepped
 from measureflow.testing.trial import Trial
 
 FAMILIES: Mapping[str, tuple[Promise, ...]] = {

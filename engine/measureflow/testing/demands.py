@@ -6,14 +6,14 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
+from measureflow.core.measure import Field, Need, System
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Flow
 from measureflow.errors import MeasureflowError
-from measureflow.flow import Flow
-from measureflow.measure import Field, Need, System
-from measureflow.testing.flows import after, start
-from measureflow.testing.noises import Blank
+from measureflow.testing.families.flows import after, start
+from measureflow.testing.families.noises import Blank
+from measureflow.testing.problems.systems import Quadratic, cast, quadratic
 from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise
-from measureflow.testing.systems import Quadratic, cast, quadratic
 from measureflow.testing.trial import Trial
 
 HEAVIER = 7.0  # of log masses: a bound on masses that is not met by the light measure is by the heavy one

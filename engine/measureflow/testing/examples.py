@@ -14,10 +14,10 @@ from typing import Any, final, get_args
 
 import attrs
 
-from measureflow import config
-from measureflow.domain import Space
+from measureflow.config import structure as config
+from measureflow.core.domain import Space
 from measureflow.errors import ConfigError, unknown
-from measureflow.plugins import FAMILIES, Registry
+from measureflow.plugins.registry import FAMILIES, Registry
 from measureflow.testing.check import USUAL, check
 from measureflow.testing.report import Report
 from measureflow.testing.trial import Kept

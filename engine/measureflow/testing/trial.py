@@ -6,16 +6,16 @@ from typing import Any, Literal, final
 
 import attrs
 
-from measureflow.building import Built, build
-from measureflow.domain import Space
-from measureflow.experiment import Experiment
-from measureflow.feature import Feature
-from measureflow.loading import from_tables
-from measureflow.measure import System
-from measureflow.plugins import Registry
-from measureflow.schedule import within
-from measureflow.simulate import advance
-from measureflow.testing.systems import twin
+from measureflow.config.build import Built, build
+from measureflow.config.experiment import Experiment
+from measureflow.config.validate import from_tables
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import System
+from measureflow.core.schedule import within
+from measureflow.dynamics.simulate import advance
+from measureflow.plugins.registry import Registry
+from measureflow.testing.problems.systems import twin
 
 Kept = Literal["masses", "mass", "tv"]
 SMALL: Mapping[str, Any] = {

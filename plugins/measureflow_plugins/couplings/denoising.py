@@ -8,15 +8,15 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Keyed
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.measure import Need, Particles, System
-from measureflow.noise import Keyed
-from measureflow.reduce import Reducer
-from measureflow.schedule import within
-from measureflow_plugins.couplings.slopes import Slopes, moving
+from measureflow.reduction.reducer import Reducer
+from measureflow_plugins.couplings._slopes import Slopes, moving
 from measureflow_plugins.domains.euclidean import Euclidean
 
 MOST = 1024  # copies of the data, which are held at one time

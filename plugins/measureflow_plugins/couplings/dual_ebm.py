@@ -6,11 +6,11 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Space
-from measureflow.feature import Feature
-from measureflow.measure import Need, System
-from measureflow.reduce import Reducer
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, System
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
+from measureflow.reduction.reducer import Reducer
 
 
 @final

@@ -6,14 +6,14 @@ from typing import Any, ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, System
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
 from measureflow.errors import MeasureflowError, unknown
-from measureflow.feature import Feature
-from measureflow.measure import Need, System
-from measureflow.reduce import Reducer
-from measureflow.schedule import within
-from measureflow_plugins.couplings.known import KNOWN, Known
+from measureflow.reduction.reducer import Reducer
+from measureflow_plugins.couplings._known import KNOWN, Known
 
 
 def _named(_instance: Any, _attribute: Any, value: str | None) -> None:

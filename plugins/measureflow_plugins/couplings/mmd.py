@@ -6,13 +6,13 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Potential
-from measureflow.domain import Space
-from measureflow.feature import Feature
-from measureflow.measure import System
-from measureflow.reduce import Reducer
-from measureflow.schedule import within
-from measureflow_plugins.couplings.discrepancy import Discrepancy, kernel_space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import System
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Coupling, Potential
+from measureflow.reduction.reducer import Reducer
+from measureflow_plugins.couplings._discrepancy import Discrepancy, kernel_space
 
 
 @final

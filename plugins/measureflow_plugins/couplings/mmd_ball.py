@@ -7,13 +7,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Potential
-from measureflow.domain import Space
-from measureflow.feature import Feature
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.reduce import Reducer
-from measureflow.schedule import within
-from measureflow_plugins.couplings.discrepancy import Discrepancy, kernel_space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Coupling, Potential
+from measureflow.reduction.reducer import Reducer
+from measureflow_plugins.couplings._discrepancy import Discrepancy, kernel_space
 
 
 @final

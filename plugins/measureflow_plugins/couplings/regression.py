@@ -7,12 +7,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Space
-from measureflow.feature import Feature
-from measureflow.measure import Need, System
-from measureflow.reduce import Reducer
-from measureflow_plugins.couplings.targets import targets
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, System
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
+from measureflow.reduction.reducer import Reducer
+from measureflow_plugins.couplings._targets import targets
 
 
 @final

@@ -6,14 +6,14 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Linear, Potential
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature, Identity
+from measureflow.core.measure import Need, System
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Coupling, Linear, Potential
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature, Identity
-from measureflow.measure import Need, System
-from measureflow.reduce import Reducer
-from measureflow.schedule import within
-from measureflow_plugins.couplings.slopes import Slopes, moving
+from measureflow.reduction.reducer import Reducer
+from measureflow_plugins.couplings._slopes import Slopes, moving
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.laplacian import laplacian

@@ -7,11 +7,11 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.coupling import Coupling, Potential
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.dynamics.coupling import Coupling, Potential
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.reduce import Reducer
+from measureflow.reduction.reducer import Reducer
 
 
 def _some(_instance: object, attribute: object, value: tuple[Coupling, ...]) -> None:

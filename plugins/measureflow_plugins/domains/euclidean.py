@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from measureflow.domain import Domain
-from measureflow.schedule import within
+from measureflow.core.domain import Domain
+from measureflow.core.schedule import within
 
 
 @final

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from measureflow.domain import Domain
+from measureflow.core.domain import Domain
 
 TINY = 1e-12  # the length below which a vector has no direction
 

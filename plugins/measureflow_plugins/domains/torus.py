@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from measureflow.domain import Domain
+from measureflow.core.domain import Domain
 
 POINTS = 8  # at which a function is tried for its period
 TOLERANCE = 1e-6  # of its largest value: rounding, times a frequency of up to 1e8

@@ -6,12 +6,12 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import DotProduct, Symbolic
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.feature import DotProduct, Symbolic
-from measureflow.schedule import within
 from measureflow_plugins.domains.sphere import Sphere
-from measureflow_plugins.features.roots import root
+from measureflow_plugins.features._roots import root
 
 
 @final

@@ -7,9 +7,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import DotProduct, Identity, Lift, Symbolic
 from measureflow.errors import MeasureflowError
-from measureflow.feature import DotProduct, Identity, Lift, Symbolic
 from measureflow_plugins.features.fourier import linear
 
 Matrix = tuple[tuple[float, ...], ...]

@@ -4,8 +4,8 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.feature import Radial, Symbolic
-from measureflow_plugins.features.roots import inverse, root
+from measureflow.core.feature import Radial, Symbolic
+from measureflow_plugins.features._roots import inverse, root
 
 
 @final

@@ -4,8 +4,8 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.feature import Radial, Symbolic, exponential, scaled
-from measureflow.schedule import within
+from measureflow.core.feature import Radial, Symbolic, exponential, scaled
+from measureflow.core.schedule import within
 
 
 @final

@@ -4,8 +4,8 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.feature import Radial, Symbolic, exponential
-from measureflow.schedule import within
+from measureflow.core.feature import Radial, Symbolic, exponential
+from measureflow.core.schedule import within
 
 
 @final

@@ -5,8 +5,8 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.feature import Radial, Symbolic
-from measureflow.schedule import within
+from measureflow.core.feature import Radial, Symbolic
+from measureflow.core.schedule import within
 
 
 @final

@@ -6,10 +6,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Autograd, DotProduct, Feature, Identity, Radial, Symbolic
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Autograd, DotProduct, Feature, Identity, Radial, Symbolic
-from measureflow.schedule import within
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
 

@@ -4,10 +4,10 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.domain import Space
-from measureflow.feature import DotProduct, Lift, Symbolic
+from measureflow.core.domain import Space
+from measureflow.core.feature import DotProduct, Lift, Symbolic
+from measureflow_plugins.features._waves import Circles
 from measureflow_plugins.features.fourier import linear
-from measureflow_plugins.features.waves import Circles
 
 
 @final

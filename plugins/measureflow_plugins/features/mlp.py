@@ -9,8 +9,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.domain import Space
-from measureflow.feature import Autograd
+from measureflow.core.domain import Space
+from measureflow.core.feature import Autograd
 from measureflow_plugins.domains.euclidean import Euclidean
 
 ACTIVATIONS = {"tanh": torch.tanh, "softplus": torch.nn.functional.softplus, "relu": torch.relu}

@@ -4,12 +4,12 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature, Identity, Lift, Radial, Symbolic
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature, Identity, Lift, Radial, Symbolic
 from measureflow_plugins.domains.torus import Torus
+from measureflow_plugins.features._waves import Circles
 from measureflow_plugins.features.gaussian import Gaussian
-from measureflow_plugins.features.waves import Circles
 
 
 def _plain(_instance: object, attribute: object, value: Feature) -> None:

@@ -5,9 +5,9 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.domain import Space
-from measureflow.feature import DotProduct, Symbolic, heaviside, positive
-from measureflow.schedule import within
+from measureflow.core.domain import Space
+from measureflow.core.feature import DotProduct, Symbolic, heaviside, positive
+from measureflow.core.schedule import within
 
 
 @final

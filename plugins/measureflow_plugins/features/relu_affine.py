@@ -4,9 +4,9 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.domain import Space
-from measureflow.feature import AppendOne, DotProduct, Lift, Normalise, Symbolic
-from measureflow.schedule import within
+from measureflow.core.domain import Space
+from measureflow.core.feature import AppendOne, DotProduct, Lift, Normalise, Symbolic
+from measureflow.core.schedule import within
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import relu_power
 

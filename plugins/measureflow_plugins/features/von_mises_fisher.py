@@ -6,9 +6,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.domain import Space
-from measureflow.feature import AppendOne, DotProduct, Lift, Symbolic, exponential
-from measureflow.schedule import within
+from measureflow.core.domain import Space
+from measureflow.core.feature import AppendOne, DotProduct, Lift, Symbolic, exponential
+from measureflow.core.schedule import within
 from measureflow_plugins.domains.euclidean import Euclidean
 
 

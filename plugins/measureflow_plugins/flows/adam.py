@@ -8,11 +8,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.noise import Noise
-from measureflow.schedule import Schedule, scheduled, within
+from measureflow.core.measure import Need, Particles
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import Schedule, scheduled, within
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 from measureflow_plugins.flows.additive import massed
 
 

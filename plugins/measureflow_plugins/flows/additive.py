@@ -6,10 +6,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.schedule import Schedule, scheduled
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 
 
 @final

@@ -7,12 +7,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
+from measureflow.core.measure import Particles
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 from measureflow.errors import MeasureflowError
-from measureflow.flow import Context, Flow
-from measureflow.measure import Particles
-from measureflow.noise import Noise
-from measureflow.schedule import within
 
 POINTS, MASS = "average.points", "average.mass"
 

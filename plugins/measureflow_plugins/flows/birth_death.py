@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from measureflow.coupling import Potential
-from measureflow.feature import Feature
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.schedule import Schedule, scheduled
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 
 
 @final

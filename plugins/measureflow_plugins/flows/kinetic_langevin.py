@@ -7,11 +7,11 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.noise import Noise
-from measureflow.schedule import Schedule, scheduled
+from measureflow.core.measure import Need, Particles
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 
 MOMENTUM = "momentum"
 

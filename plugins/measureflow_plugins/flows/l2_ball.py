@@ -5,10 +5,10 @@ from typing import ClassVar, final
 import attrs
 import torch
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Particles
-from measureflow.schedule import within
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 
 
 @final

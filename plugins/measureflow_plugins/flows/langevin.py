@@ -8,13 +8,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
+from measureflow.core.measure import Need, Particles
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 from measureflow.errors import MeasureflowError
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.noise import Noise
-from measureflow.schedule import Schedule, scheduled
-from measureflow_plugins.flows.metropolis import ACCEPTED, adjusted
+from measureflow_plugins.flows._metropolis import ACCEPTED, adjusted
 
 
 @final

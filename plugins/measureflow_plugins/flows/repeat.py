@@ -4,10 +4,10 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow, WrappedFlow
-from measureflow.measure import Particles
-from measureflow.schedule import MANY, within
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import MANY, within
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow, WrappedFlow
 
 
 @final

@@ -6,11 +6,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import Schedule, scheduled, within
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 from measureflow.errors import MeasureflowError
-from measureflow.flow import Context, Flow
-from measureflow.measure import Particles
-from measureflow.schedule import Schedule, scheduled, within
 
 
 @final

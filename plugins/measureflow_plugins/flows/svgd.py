@@ -4,12 +4,12 @@ from typing import Any, ClassVar, final
 
 import attrs
 
-from measureflow.coupling import Potential
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.schedule import Schedule, scheduled
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.features.gaussian import Gaussian
 

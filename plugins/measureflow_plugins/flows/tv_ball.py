@@ -5,10 +5,10 @@ from typing import ClassVar, Literal, final
 import attrs
 import torch
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.schedule import Schedule, scheduled, within
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import Schedule, scheduled, within
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
 
 
 @final

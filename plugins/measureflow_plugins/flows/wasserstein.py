@@ -4,11 +4,11 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.coupling import Potential
-from measureflow.flow import Context, Flow
-from measureflow.measure import Need, Particles
-from measureflow.schedule import Schedule, scheduled
-from measureflow_plugins.flows.moves import Method, displaced, downhill
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import Schedule, scheduled
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Context, Flow
+from measureflow_plugins.flows._moves import Method, displaced, downhill
 
 
 @final

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, final
 import attrs
 import torch
 
-from measureflow.domain import Space
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Init, Setting, World, settle
-from measureflow_plugins.inits.saved import read_measure
-from measureflow_plugins.sources.arrays import read_array
+from measureflow.core.domain import Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
+from measureflow.observe.source import Init, Setting, World, settle
+from measureflow_plugins.inits._saved import read_measure
+from measureflow_plugins.sources._arrays import read_array
 
 
 @final

@@ -7,13 +7,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.chunked import Chunked
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.measure import Need, Particles
-from measureflow.schedule import within
-from measureflow.source import Init, Setting, World
+from measureflow.observe.source import Init, Setting, World
+from measureflow.reduction.chunked import Chunked
 from measureflow_plugins.features.gaussian import Gaussian
 from measureflow_plugins.features.laplacian import laplacian
 from measureflow_plugins.flows.additive import massed

@@ -8,11 +8,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Init, Setting, World
+from measureflow.observe.source import Init, Setting, World
 from measureflow_plugins.domains.sphere import Sphere
 
 

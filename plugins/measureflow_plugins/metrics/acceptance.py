@@ -6,10 +6,10 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
+from measureflow.core.measure import System
 from measureflow.errors import MeasureflowError
-from measureflow.measure import System
-from measureflow.metric import Metric, View
-from measureflow_plugins.flows.metropolis import ACCEPTED
+from measureflow.observe.metric import Metric, View
+from measureflow_plugins.flows._metropolis import ACCEPTED
 
 
 @final

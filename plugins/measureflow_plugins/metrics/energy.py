@@ -6,9 +6,9 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.measure import Need, System
-from measureflow.metric import Metric, View
-from measureflow_plugins.metrics.energies import learned
+from measureflow.core.measure import Need, System
+from measureflow.observe.metric import Metric, View
+from measureflow_plugins.metrics._energies import learned
 
 
 @final

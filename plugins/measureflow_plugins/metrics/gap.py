@@ -7,13 +7,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.schedule import MANY, within
-from measureflow_plugins.metrics.ascent import highest
-from measureflow_plugins.metrics.gibbs import Law, Rule, gibbs
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.schedule import MANY, within
+from measureflow.observe.metric import Metric, View
+from measureflow_plugins.metrics._ascent import highest
+from measureflow_plugins.metrics._gibbs import Law, Rule, gibbs
+from measureflow_plugins.metrics._samples import thinned
 from measureflow_plugins.metrics.kernel_stein import residual
-from measureflow_plugins.metrics.samples import thinned
 
 
 @final

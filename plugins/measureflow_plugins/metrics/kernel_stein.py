@@ -6,11 +6,11 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.schedule import within
-from measureflow_plugins.metrics.samples import thinned
-from measureflow_plugins.metrics.stein import stein
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.schedule import within
+from measureflow.observe.metric import Metric, View
+from measureflow_plugins.metrics._samples import thinned
+from measureflow_plugins.metrics._stein import stein
 
 
 @final

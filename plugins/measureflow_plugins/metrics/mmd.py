@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from measureflow.feature import Feature
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import Metric, View
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles, System
+from measureflow.observe.metric import Metric, View
 
 
 @final

@@ -6,10 +6,10 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
+from measureflow.core.measure import System
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import System
-from measureflow.metric import Metric, View
-from measureflow.schedule import within
+from measureflow.observe.metric import Metric, View
 from measureflow_plugins.couplings.gibbs import Gibbs
 from measureflow_plugins.domains.euclidean import Euclidean
 

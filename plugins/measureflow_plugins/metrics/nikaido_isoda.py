@@ -7,11 +7,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.noise import Noise
-from measureflow.schedule import MANY, within
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import MANY, within
+from measureflow.dynamics.coupling import Potential
+from measureflow.observe.metric import Metric, View
 from measureflow_plugins.flows.average import time_average
 
 FIRST = 0.1  # length of the first trial move, halved where it does not help and doubled where it does

@@ -7,13 +7,13 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
+from measureflow.core.measure import Need, Particles, System
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Need, Particles, System
-from measureflow.metric import Metric, View
-from measureflow.schedule import within
+from measureflow.observe.metric import Metric, View
 from measureflow_plugins.domains.sphere import Sphere
-from measureflow_plugins.metrics.energies import learned
-from measureflow_plugins.metrics.gibbs import Rule, gibbs
+from measureflow_plugins.metrics._energies import learned
+from measureflow_plugins.metrics._gibbs import Rule, gibbs
 
 
 @final

@@ -6,10 +6,10 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.measure import Need, System
-from measureflow.metric import Metric, View
-from measureflow.schedule import within
-from measureflow_plugins.metrics.energies import learned, taught
+from measureflow.core.measure import Need, System
+from measureflow.core.schedule import within
+from measureflow.observe.metric import Metric, View
+from measureflow_plugins.metrics._energies import learned, taught
 
 
 @final

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, final
 import attrs
 from torch import Tensor
 
+from measureflow.core.measure import Particles, System
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Particles, System
-from measureflow.metric import Metric, View
-from measureflow.schedule import within
-from measureflow_plugins.metrics.samples import probability, thinned
+from measureflow.observe.metric import Metric, View
+from measureflow_plugins.metrics._samples import probability, thinned
 
 
 @final

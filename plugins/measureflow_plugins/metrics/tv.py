@@ -6,8 +6,8 @@ from typing import ClassVar, final
 import attrs
 from torch import Tensor
 
-from measureflow.measure import System
-from measureflow.metric import Metric, View
+from measureflow.core.measure import System
+from measureflow.observe.metric import Metric, View
 
 
 @final

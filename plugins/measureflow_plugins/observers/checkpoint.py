@@ -8,10 +8,10 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.checkpoint import save_checkpoint
-from measureflow.measure import System
-from measureflow.observe import Looks, Observer, Row, See, Shows, Stage, never
-from measureflow.schedule import within
+from measureflow.core.measure import System
+from measureflow.core.schedule import within
+from measureflow.observe.observer import Looks, Observer, Row, See, Shows, Stage, never
+from measureflow.run.checkpoint.checkpoint import save_checkpoint
 
 
 @final

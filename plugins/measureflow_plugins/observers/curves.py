@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, final
 import attrs
 import numpy as np
 
-from measureflow.files import make, write
-from measureflow.log import read_metrics
-from measureflow.observe import Observer, See, Shows, Stage
-from measureflow_plugins.observers.drawable import bars, bounded, literal, note
-from measureflow_plugins.observers.panels import Panel, error_of, fitted, heading, logarithmic, panels
+from measureflow.observe.observer import Observer, See, Shows, Stage
+from measureflow.run.atomic import make, write
+from measureflow.run.metrics_log import read_metrics
+from measureflow_plugins.observers._drawable import bars, bounded, literal, note
+from measureflow_plugins.observers._panels import Panel, error_of, fitted, heading, logarithmic, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

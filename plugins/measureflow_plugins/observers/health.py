@@ -8,22 +8,22 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.chunked import Chunked
-from measureflow.events import noted, read_events
-from measureflow.flow import Flow
-from measureflow.log import read_metrics
-from measureflow.measure import Particles, System
-from measureflow.observe import Looks, Observer, Row, See, Shows, Stage
-from measureflow.reduce import Reducer
-from measureflow.schedule import within
-from measureflow.shard import Sharded
+from measureflow.core.measure import Particles, System
+from measureflow.core.schedule import within
+from measureflow.dynamics.flow import Flow
+from measureflow.observe.observer import Looks, Observer, Row, See, Shows, Stage
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Reducer
+from measureflow.reduction.sharded import Sharded
+from measureflow.run.events import noted, read_events
+from measureflow.run.metrics_log import read_metrics
+from measureflow_plugins.flows._metropolis import ACCEPTED
 from measureflow_plugins.flows.entropic_reaction import EntropicReaction
 from measureflow_plugins.flows.fisher_rao import FisherRao
-from measureflow_plugins.flows.metropolis import ACCEPTED
 from measureflow_plugins.flows.tv_ball import TvBall
 from measureflow_plugins.flows.wasserstein import Wasserstein
 from measureflow_plugins.flows.wfr import Wfr
-from measureflow_plugins.observers.memory import Memory
+from measureflow_plugins.observers._memory import Memory
 from measureflow_plugins.schemes.sequential import Sequential
 from measureflow_plugins.schemes.simultaneous import Simultaneous
 

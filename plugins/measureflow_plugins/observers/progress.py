@@ -10,9 +10,9 @@ import attrs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Shows, Stage
-from measureflow.schedule import within
+from measureflow.core.measure import System
+from measureflow.core.schedule import within
+from measureflow.observe.observer import Observer, Row, See, Shows, Stage
 
 
 @final

@@ -10,15 +10,15 @@ import attrs
 import numpy as np
 import torch
 
-from measureflow import config
-from measureflow.chunked import Chunked
-from measureflow.files import make
-from measureflow.measure import Particles, System
-from measureflow.observe import Looks, Observer, Row, See, Shows, Stage
-from measureflow.reduce import Reducer
-from measureflow.schedule import MANY, within
-from measureflow.shard import Sharded
-from measureflow.tensors import save_tensors
+from measureflow.config import structure as config
+from measureflow.core.measure import Particles, System
+from measureflow.core.schedule import MANY, within
+from measureflow.observe.observer import Looks, Observer, Row, See, Shows, Stage
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Reducer
+from measureflow.reduction.sharded import Sharded
+from measureflow.run.atomic import make
+from measureflow.run.checkpoint.safetensors_file import save_tensors
 
 FOLDER = "snapshots"
 STILL = "still.safetensors"  # the measures that never move, once

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, final
 
 import attrs
 
-from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Shows, Stage
+from measureflow.core.measure import System
+from measureflow.observe.observer import Observer, Row, See, Shows, Stage
 from measureflow_plugins.extras import needed
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, final
 
 import attrs
 
-from measureflow.measure import System
-from measureflow.observe import Observer, Row, See, Shows, Stage
+from measureflow.core.measure import System
+from measureflow.observe.observer import Observer, Row, See, Shows, Stage
 from measureflow_plugins.extras import needed
 
 QUIET = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}  # what wandb sends of its own accord reads only these

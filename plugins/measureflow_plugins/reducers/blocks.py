@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from measureflow.feature import Form
-from measureflow.measure import Field
+from measureflow.core.feature import Form
+from measureflow.core.measure import Field
 from measureflow_plugins.reducers.jobs import JOB, job_function
 from measureflow_plugins.reducers.lanes import BLOCK, ROWS
 from measureflow_plugins.reducers.loops import by_inputs, by_outputs

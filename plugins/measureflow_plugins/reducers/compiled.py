@@ -6,10 +6,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.chunked import Chunked
-from measureflow.feature import Feature
-from measureflow.measure import Field, Need
-from measureflow.reduce import Local, Request, request
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Field, Need
+from measureflow.reduction.chunked import Chunked
+from measureflow.reduction.reducer import Local, Request, request
 from measureflow_plugins.reducers.blocks import Formulas, over_inputs, over_outputs
 from measureflow_plugins.reducers.threads import openmp
 from measureflow_plugins.reducers.traced import compiled, recorded

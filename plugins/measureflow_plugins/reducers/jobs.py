@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from measureflow.feature import Form
+from measureflow.core.feature import Form
 from measureflow_plugins.reducers.compiler import entry, formula, inlined, numba, part, pointers
 from measureflow_plugins.reducers.loops import PARTS
 from measureflow_plugins.reducers.threads import openmp

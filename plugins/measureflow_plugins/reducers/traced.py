@@ -8,7 +8,7 @@ from typing import Any, final
 
 import attrs
 
-from measureflow.feature import Feature, Swapped
+from measureflow.core.feature import Feature, Swapped
 from measureflow_plugins.reducers.compiler import formula, numba
 from measureflow_plugins.reducers.instructions import INSTRUCTIONS, UNARY, Value, Writer
 

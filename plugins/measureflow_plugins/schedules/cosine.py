@@ -5,8 +5,8 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.schedule import Schedule, within
-from measureflow_plugins.schedules.progress import between, progress
+from measureflow.core.schedule import Schedule, within
+from measureflow_plugins.schedules._progress import between, progress
 
 
 @final

@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.schedule import Schedule
+from measureflow.core.schedule import Schedule
 
 
 @final

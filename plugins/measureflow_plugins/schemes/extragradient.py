@@ -5,10 +5,10 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.flow import Flow
-from measureflow.measure import System
-from measureflow.scheme import Game, Scheme
-from measureflow_plugins.schemes.fields import Pinned, jumps, stepped
+from measureflow.core.measure import System
+from measureflow.dynamics.flow import Flow
+from measureflow.dynamics.scheme import Game, Scheme
+from measureflow_plugins.schemes._fields import Pinned, jumps, stepped
 
 
 @final

@@ -6,11 +6,11 @@ from typing import ClassVar, final
 
 import attrs
 
+from measureflow.core.measure import Particles, System
+from measureflow.core.schedule import within
+from measureflow.dynamics.flow import Flow
+from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
 from measureflow.errors import MeasureflowError, unknown
-from measureflow.flow import Flow
-from measureflow.measure import Particles, System
-from measureflow.schedule import within
-from measureflow.scheme import Game, Scheme, WrappedScheme
 from measureflow_plugins.schemes.sequential import Sequential
 
 

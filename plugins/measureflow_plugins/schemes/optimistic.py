@@ -7,11 +7,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.coupling import Potential
-from measureflow.flow import Flow
-from measureflow.measure import Field, Need, Particles, System
-from measureflow.scheme import Game, Scheme
-from measureflow_plugins.schemes.fields import along, jumps, stepped
+from measureflow.core.measure import Field, Need, Particles, System
+from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.flow import Flow
+from measureflow.dynamics.scheme import Game, Scheme
+from measureflow_plugins.schemes._fields import along, jumps, stepped
 
 VALUE, GRAD = "optimistic.value", "optimistic.grad"
 

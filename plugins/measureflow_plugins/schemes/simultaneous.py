@@ -4,8 +4,8 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.measure import System
-from measureflow.scheme import Game, Scheme
+from measureflow.core.measure import System
+from measureflow.dynamics.scheme import Game, Scheme
 
 
 @final

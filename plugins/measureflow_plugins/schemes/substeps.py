@@ -5,10 +5,10 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.flow import Flow, Resting
-from measureflow.measure import System
-from measureflow.schedule import MANY, within
-from measureflow.scheme import Game, Scheme, WrappedScheme
+from measureflow.core.measure import System
+from measureflow.core.schedule import MANY, within
+from measureflow.dynamics.flow import Flow, Resting
+from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
 from measureflow_plugins.schemes.sequential import Sequential
 
 

@@ -5,12 +5,12 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.measure import Particles
+from measureflow.core.noise import Noise
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError, unknown
-from measureflow.measure import Particles
-from measureflow.noise import Noise
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World
+from measureflow.observe.source import Setting, Source, World
 
 
 @final

@@ -7,13 +7,13 @@ from typing import ClassVar, final
 import attrs
 import numpy as np
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World, settle
+from measureflow.observe.source import Setting, Source, World, settle
 from measureflow_plugins.domains.sphere import Sphere
-from measureflow_plugins.sources.arrays import read_array
+from measureflow_plugins.sources._arrays import read_array
 
 
 @final

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from measureflow.domain import Domain, Space
+from measureflow.core.domain import Domain, Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World, settle
-from measureflow_plugins.couplings.targets import with_targets
+from measureflow.observe.source import Setting, Source, World, settle
+from measureflow_plugins.couplings._targets import with_targets
 from measureflow_plugins.domains.euclidean import Euclidean
-from measureflow_plugins.sources.arrays import read_array
+from measureflow_plugins.sources._arrays import read_array
 
 
 @final

@@ -8,10 +8,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from measureflow.domain import Domain, Space
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World
+from measureflow.core.domain import Domain, Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
+from measureflow.observe.source import Setting, Source, World
 from measureflow_plugins.domains.euclidean import Euclidean
 
 Points = tuple[tuple[float, ...], ...]

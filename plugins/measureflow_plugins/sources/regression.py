@@ -7,14 +7,14 @@ from typing import ClassVar, final
 import attrs
 import torch
 
-from measureflow.chunked import Chunked
-from measureflow.domain import Domain, Space
+from measureflow.core.domain import Domain, Space
+from measureflow.core.feature import Feature
+from measureflow.core.measure import Need, Particles
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.feature import Feature
-from measureflow.measure import Need, Particles
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World, settle
-from measureflow_plugins.couplings.targets import with_targets
+from measureflow.observe.source import Setting, Source, World, settle
+from measureflow.reduction.chunked import Chunked
+from measureflow_plugins.couplings._targets import with_targets
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
 

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal, final
 import attrs
 import numpy as np
 
-from measureflow.domain import Domain, Space
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World, settle
+from measureflow.core.domain import Domain, Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
+from measureflow.observe.source import Setting, Source, World, settle
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.extras import needed
 

@@ -5,9 +5,9 @@ from typing import ClassVar, final
 
 import attrs
 
-from measureflow.domain import Domain, Space
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, World
+from measureflow.core.domain import Domain, Space
+from measureflow.core.schedule import within
+from measureflow.observe.source import Setting, Source, World
 
 
 @final

@@ -9,15 +9,15 @@ import attrs
 import numpy as np
 import torch
 
-from measureflow.domain import Space
+from measureflow.core.domain import Space
+from measureflow.core.measure import Particles
+from measureflow.core.schedule import within
 from measureflow.errors import MeasureflowError
-from measureflow.measure import Particles
-from measureflow.schedule import within
-from measureflow.source import Setting, Source, Truth, World
+from measureflow.observe.source import Setting, Source, Truth, World
 from measureflow_plugins.domains.sphere import Sphere
 from measureflow_plugins.features.relu import Relu
-from measureflow_plugins.sources.neurons import Neurons, as_neurons
-from measureflow_plugins.sources.planted import Planted
+from measureflow_plugins.sources._neurons import Neurons, as_neurons
+from measureflow_plugins.sources._planted import Planted
 
 LEAST_ACCEPTANCE = 1e-6
 

@@ -1,0 +1,1 @@
+"""Values: domains, measures, features, noise, schedules."""

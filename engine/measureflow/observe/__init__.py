@@ -1,0 +1,1 @@
+"""What is put in and what is recorded."""

@@ -1,0 +1,1 @@
+"""How sums over pairs are evaluated."""

@@ -1,0 +1,1 @@
+"""Checkpoints: a manifest and shards."""

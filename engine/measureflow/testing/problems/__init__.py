@@ -1,0 +1,1 @@
+"""Measures, laws and systems that components are tried on."""
