@@ -27,6 +27,7 @@ from measureflow.core.noise import Noise
 from measureflow.core.schedule import Schedule
 from measureflow.observe.observer import Probe, Watch
 from measureflow.plugins.registry import FAMILIES, GROUP, Registry, load
+from measureflow.plugins.selection import is_built_in
 
 DOCS = Path(__file__).resolve().parent
 TYPES = {**FAMILIES, "measure": Measure, "noise": Noise}
@@ -37,8 +38,8 @@ WORDS = {int: "integer", float: "number", bool: "true or false", str: "string", 
 
 
 def box() -> Registry:
-    """The registry of what ships in the box, whatever else is installed."""
-    return load([entry_points(group=GROUP)["builtin"]])
+    """The registry of the built-in components and commands, whatever else is installed."""
+    return load([point for point in entry_points(group=GROUP) if is_built_in(point)])
 
 
 def pages(registry: Registry) -> dict[Path, str]:

@@ -257,9 +257,9 @@ def test_tf32_is_off_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     was = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        environment.exact(torch.device("cpu"))
+        memory.exact(torch.device("cpu"))
         assert torch.backends.cuda.matmul.allow_tf32, "a run on the CPU leaves it as it is"
-        environment.exact(CUDA)
+        memory.exact(CUDA)
         assert not torch.backends.cuda.matmul.allow_tf32
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")

@@ -196,12 +196,13 @@ def test_a_fifo_in_a_checkpoint(shell: Shell, name: str) -> None:
 
 
 OPENS = {"open", "read_text", "read_bytes", "load_file", "safe_open"}
+TOOLS = "plugins/measureflow_tools"
 ELSEWHERE = {
     "engine/measureflow/opening.py:os.open": "the place",
     "engine/measureflow/run/atomic.py:os.open": "folders",
     "engine/measureflow/run/atomic.py:path.open": "just made by replacing",
     "engine/measureflow/run/checkpoint/safetensors_file.py:temporary.open": "just made by replacing",
-    "plugins/measureflow_tools/report/bibliography.py:files('measureflow_plugins').joinpath('references.bib').read_text": "our own",
+    f"{TOOLS}/report/bibliography.py:files('measureflow_tools.report').joinpath('references.bib').read_text": "our own",
     "plugins/measureflow_plugins/reducers/autotune/planner.py:info.read_text": "/proc/cpuinfo",
     "plugins/measureflow_plugins/sources/_arrays.py:archive.open": "a member of an archive",
     "plugins/measureflow_plugins/sources/_arrays.py:load_file": "after check_regular",

@@ -9,7 +9,7 @@ import torch
 
 from measureflow import notebook
 from measureflow.config.experiment import Experiment
-from measureflow.config.memory import device_of, fits, spaces, under
+from measureflow.config.memory import device_of, exact, fits, spaces, under
 from measureflow.core.domain import Space
 from measureflow.core.measure import Particles, System
 from measureflow.core.noise import Keyed, Noise
@@ -24,7 +24,6 @@ from measureflow.parallel.group import Team
 from measureflow.plugins.registry import Registry
 from measureflow.reduction.reducer import Pick, Reducer, auto
 from measureflow.reduction.sharded import Sharded, part
-from measureflow.run.environment import exact
 
 SHARDED = 4096  # atoms from which on a measure is held in parts: fewer cost more to exchange than to hold
 

@@ -85,6 +85,12 @@ def free_on(device: torch.device) -> int:
     return free
 
 
+def exact(device: torch.device) -> None:
+    """Turns off TF32, which keeps 10 bits of a float32 in the products of a GPU; containers and other libraries turn it on."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def fits(e: Experiment, device: torch.device) -> None:
     """Raises MeasureflowError where the measures need more memory than is free on the device."""
     parts = footprint(e)

@@ -23,7 +23,7 @@ from measureflow.errors import PluginError, unknown
 from measureflow.observe.metric import Metric
 from measureflow.observe.observer import Observer
 from measureflow.observe.source import Init, Source
-from measureflow.plugins.selection import Choice, side
+from measureflow.plugins.selection import BUILT_IN, Choice, side
 from measureflow.reduction.chunked import Chunked
 from measureflow.reduction.reducer import Local, Reducer, Request
 
@@ -159,7 +159,7 @@ def _register(manager: pluggy.PluginManager, points: Iterable[EntryPoint]) -> tu
     """Registers each entry point under its name; returns the side of each, and why some failed."""
     sides: dict[str, str] = {}
     broken: dict[str, str] = {}
-    ordered = sorted(points, key=lambda point: (point.name != "builtin", point.name))
+    ordered = sorted(points, key=lambda point: (point.name not in BUILT_IN, point.name))
     for point in ordered:  # before any of them is imported
         name = side(point)
         if point.name in sides:
@@ -187,9 +187,7 @@ def _register(manager: pluggy.PluginManager, points: Iterable[EntryPoint]) -> tu
             if not caller.has_spec():
                 raise PluginError(f"{name} implements {unknown('hook', caller.name, _hooks())} ({point.value})")
         if not callers:
-            broken[name] = (
-                f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.plugins.registry.hookimpl missing?"
-            )
+            broken[name] = f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.hookimpl missing?"
     return sides, broken
 
 

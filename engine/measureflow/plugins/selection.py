@@ -11,15 +11,15 @@ import attrs
 
 from measureflow.errors import PluginError, unknown
 
-PACKAGE = "measureflow_plugins"  # what the entry point of the box names: another distribution may take the other two names
 VARIABLE = "MEASUREFLOW_PLUGINS"
-BOX = ("measureflow", "builtin")  # the distribution and the entry point of what ships in the box, which always loads
+DISTRIBUTION = "measureflow"
+BUILT_IN = {"builtin": "measureflow_plugins", "tools": "measureflow_tools"}  # its entry points, which always load
 
 
 @final
 @attrs.frozen
 class Choice:
-    """`only` has the entry points that alone may load besides the box, None for all; `blocked` entry points or distributions."""
+    """`only`: the entry points that may load beside the built-in ones, None for all; `blocked`: entry points or distributions."""
 
     only: tuple[str, ...] | None = None
     blocked: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Choice:
     def sifted(self, points: Iterable[EntryPoint]) -> tuple[list[EntryPoint], dict[str, str]]:
         """The entry points that may load, and by side what blocks the others; raises PluginError where a name is unknown."""
         every = list(points)
-        self._check([point for point in every if not _of_the_box(point)])
+        self._check([point for point in every if not is_built_in(point)])
         barred = {id(point): self._bar(point) for point in every}
         return [p for p in every if not barred[id(p)]], {side(p): bar for p in every if (bar := barred[id(p)])}
 
@@ -44,7 +44,7 @@ class Choice:
         """Lets processes that are started meanwhile load what this one may, through the environment variable."""
         before = os.environ.get(VARIABLE)
         if self.none or self.blocked:
-            os.environ[VARIABLE] = ",".join(point.name for point in self.sifted(points)[0] if not _of_the_box(point))
+            os.environ[VARIABLE] = ",".join(point.name for point in self.sifted(points)[0] if not is_built_in(point))
         try:
             yield
         finally:
@@ -53,14 +53,14 @@ class Choice:
 
     def _check(self, others: Sequence[EntryPoint]) -> None:
         names = {point.name for point in others}
-        known = {"--block": names | {p.dist.name for p in others if p.dist}, VARIABLE: names | {BOX[1]}}
+        known = {"--block": names | {p.dist.name for p in others if p.dist}, VARIABLE: names | set(BUILT_IN)}
         for place, asked in (("--block", self.blocked), (VARIABLE, self.only or ())):
             for name in asked:
                 if _plain(name) not in map(_plain, known[place]):
                     raise PluginError(f"{place}: {unknown('plugin', name, known[place])}")
 
     def _bar(self, point: EntryPoint) -> str | None:
-        if _of_the_box(point):
+        if is_built_in(point):
             return None
         if self.none:
             return "--no-plugins"
@@ -74,8 +74,9 @@ def side(point: EntryPoint) -> str:
     return f"{point.name} ({point.dist.name} {point.dist.version})" if point.dist else point.name
 
 
-def _of_the_box(point: EntryPoint) -> bool:
-    return (point.dist.name if point.dist else None, point.name, point.value) == (*BOX, PACKAGE)
+def is_built_in(point: EntryPoint) -> bool:
+    """Whether the entry point is one of this project's own: another distribution may take the same names."""
+    return point.dist is not None and point.dist.name == DISTRIBUTION and BUILT_IN.get(point.name) == point.value
 
 
 def _plain(name: str) -> str:

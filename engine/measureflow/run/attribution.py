@@ -11,19 +11,19 @@ import attrs
 from measureflow.config.experiment import Experiment
 from measureflow.observe.observer import Probe, Watch
 from measureflow.plugins.registry import Registry
-from measureflow.plugins.selection import BOX
+from measureflow.plugins.selection import BUILT_IN
 
 
 def blamed(error: Exception, registry: Registry) -> str | None:
     """One line that names the component, or else the plugin, that raised; None where neither did.
 
-    The innermost one counts, except that a plugin comes before the box, on which it may have called with something wrong.
+    The innermost one counts, except that a plugin comes before built-in components, which it may have called with something wrong.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
     found = [(who, frame, line) for frame, line in frames if (who := _owner(frame, registry))]
     if not found:
         return None
-    (origin, component), frame, line = next((f for f in reversed(found) if not f[0][0].startswith(f"{BOX[1]} (")), found[-1])
+    (origin, component), frame, line = next((f for f in reversed(found) if f[0][0].partition(" (")[0] not in BUILT_IN), found[-1])
     whose = f"plugin {origin}"
     if component is not None:
         cls, place = type(component), _place(component, [frame for frame, _ in frames])
@@ -41,7 +41,7 @@ def _owner(frame: FrameType, registry: Registry) -> tuple[str, Any] | None:
     module = str(frame.f_globals.get("__name__", ""))
     for name, plugin in registry.manager.list_name_plugin():
         package = getattr(plugin, "__name__", "")
-        if name != BOX[1] and (module == package or module.startswith(f"{package}.")):
+        if name not in BUILT_IN and (module == package or module.startswith(f"{package}.")):
             return registry.sides[name], None
     return None
 

@@ -29,12 +29,6 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def exact(device: torch.device) -> None:
-    """Turns off TF32, which keeps 10 bits of a float32 in the products of a GPU; containers and other libraries turn it on."""
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = False
-
-
 def _cuda() -> dict[str, Any]:
     """What a GPU's numbers and speed depend on besides the card."""
     driver = Path("/proc/driver/nvidia/version")

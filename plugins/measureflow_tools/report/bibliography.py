@@ -49,7 +49,7 @@ def cited(e: Experiment) -> list[str]:
 
 def entries() -> dict[str, str]:
     """The entries of references.bib by key."""
-    text = files("measureflow_plugins").joinpath("references.bib").read_text(encoding="utf-8")
+    text = files("measureflow_tools.report").joinpath("references.bib").read_text(encoding="utf-8")
     return {entry.split("{", 1)[1].split(",", 1)[0]: entry for entry in text.strip().split("\n\n")}
 
 

@@ -11,7 +11,6 @@ from measureflow.testing.problems.common import rebuilt
 from measureflow.testing.problems.systems import cast, copied, measure, normals
 from measureflow.testing.promise import Found, InapplicableError, Promise, close, holds, promise, same
 from measureflow.testing.trial import Trial
-from measureflow_plugins.reducers.keops import KeOps
 
 SIZE = 12
 
@@ -110,7 +109,7 @@ def float32(coupling: Coupling, trial: Trial) -> Found:
 def reducers_agree(coupling: Coupling, trial: Trial) -> Found:
     """Sums in other tiles, and by KeOps where asked for, give the same."""
     system = start(coupling, trial)
-    others = [Chunked(tile=16), *([KeOps()] if trial.keops else [])]
+    others = [Chunked(tile=16), *([trial.registry.get("reducer", "keops")()] if trial.keops else [])]
     for name in coupling.moves:
         at = system[name].points
         wanted = coupling.bind(name, system, Chunked())(at, Need.VALUE).value

@@ -11,7 +11,6 @@ from measureflow.testing.families.reducers import directional
 from measureflow.testing.problems.systems import cast, dense, measure, normals
 from measureflow.testing.promise import DIFFERENCE, STEP, Found, InapplicableError, Promise, close, holds, promise, same
 from measureflow.testing.trial import Trial
-from measureflow_plugins.reducers.keops import KeOps
 
 LOW = 1e-3  # allowed between float32 and float64: 6e-8 times conditions of up to 1e4
 
@@ -103,8 +102,9 @@ def keops_agrees(phi: Feature, trial: Trial) -> Found:
     scalar(phi)
     if not trial.keops:
         raise InapplicableError("asked for by keops = True: each formula compiles for seconds")
+    keops = trial.registry.get("reducer", "keops")()
     for name, side, _, at, other in sides(phi, trial.space, *trial.sizes):
-        field, wanted = (reducer.field(side, at, other, Need.BOTH) for reducer in (KeOps(), Chunked()))
+        field, wanted = (reducer.field(side, at, other, Need.BOTH) for reducer in (keops, Chunked()))
         yield close(f"values on the {name}", field.value, wanted.value)
         yield close(f"gradients on the {name}", field.grad, wanted.grad)
 
