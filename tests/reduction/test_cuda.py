@@ -12,6 +12,7 @@ import pytest
 import torch
 from small import TABLES, Shell
 
+from measureflow.config import memory
 from measureflow.config.build import build
 from measureflow.config.memory import device_of
 from measureflow.config.validate import from_tables

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from measureflow.opening import read_text
+
 PACKAGES = ("measureflow", "torch", "pykeops", "numba", "numpy", "attrs", "cattrs", "pluggy", "safetensors")
 
 
@@ -34,7 +36,7 @@ def _cuda() -> dict[str, Any]:
     driver = Path("/proc/driver/nvidia/version")
     return {
         "cuda": torch.version.cuda,
-        "driver": driver.read_text(encoding="utf-8").splitlines()[0] if driver.exists() else None,
+        "driver": read_text(driver).splitlines()[0] if driver.exists() else None,
         "tf32": torch.backends.cuda.matmul.allow_tf32,
         "environment": {name: value for name, value in os.environ.items() if "TF32" in name},
     }

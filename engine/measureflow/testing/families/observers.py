@@ -9,6 +9,7 @@ from pathlib import Path
 
 from measureflow.core.measure import System
 from measureflow.observe.observer import Observer, Row, See, Stage
+from measureflow.opening import read_bytes
 from measureflow.run.metrics_log import METRICS, Log
 from measureflow.testing.problems.systems import copied, twin
 from measureflow.testing.promise import Found, Promise, holds, promise, same
@@ -126,7 +127,7 @@ def _left(observer: Observer, trial: Trial, *parts: tuple[int, int]) -> dict[str
 def _files(folder: Path) -> dict[str, tuple[int, bytes]]:
     """The inode and the content of each file but the log of metrics."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != METRICS]
-    return {str(path.relative_to(folder)): (path.stat().st_ino, path.read_bytes()) for path in files}
+    return {str(path.relative_to(folder)): (path.stat().st_ino, read_bytes(path)) for path in files}
 
 
 @promise("write by measureflow.run.atomic.replacing, or only append: a run may be killed while a file is half written")
