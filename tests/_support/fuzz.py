@@ -1,4 +1,4 @@
-"""`python tests/_support/fuzz.py --cases 12000 --seed 0`: malformed configs, data files and run folders, each through the command line.
+"""`python tests/_support/fuzz.py --cases 12000 --seed 0`: malformed input, each through the command line.
 
 A case is sound where every command ends with exit code 0 or 2, says in the second case which file or key is at fault,
 takes less than 20 s of work (and 120 s of waiting), and no more memory than ten times its files and 200 MB.

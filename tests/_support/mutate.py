@@ -1,4 +1,4 @@
-"""`python tests/_support/mutate.py --sample 24 --seed 0 --out mutants.jsonl`: which changed lines of the numerical core no test notices.
+"""`python tests/_support/mutate.py --sample 24 --seed 0 --out mutants.jsonl`: lines of the core that no test notices.
 
 Needs `pip install cosmic-ray==8.7.0` beside the extra `dev`: its operators make the mutants, one change each. Its own runner would
 import torch anew for each; here every mutant is tested by a fork of this process, over a copy of the engine and the box. A mutant

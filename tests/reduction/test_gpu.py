@@ -1,4 +1,4 @@
-"""What only a GPU shows: pytest --gpu tests/reduction/test_gpu.py. What can be tried without one is in test_cuda.py and test_no_wait.py."""
+"""What only a GPU shows: pytest --gpu tests/reduction/test_gpu.py; test_cuda.py and test_no_wait.py need none."""
 
 import json
 import os
