@@ -105,7 +105,15 @@ def test_the_commands_do_what_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     measureflow.plugins.registry.load().add_commands(every)
     assert shown.keys() == every.commands.keys()
     folder = tmp_path / "runs" / "dual-bimodal"
-    for name in ("config.toml", "resolved.toml", "environment.json", "metrics.jsonl", "checkpoints", "figures/curves.png"):
+    for name in (
+        "config.toml",
+        "resolved.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "reducers.jsonl",
+        "checkpoints",
+        "figures/curves.png",
+    ):
         assert (folder / name).exists()
         assert f"`{name}" in README
     assert "step 4 reached" in shown["resume"]

@@ -48,7 +48,7 @@ def search(
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{first['name']}"
     claim(folder, "search.toml", f"{given}# --metric {metric}\n")
     looking = Search(space, tables, folder, metric, f"last {metric}", first.get("seed", 0))
-    left = trials - len(over({each.name: each for each in recorded(folder)}))
+    left = trials - len(over({each.name: each for each in recorded(folder, space)}))
     if left > 0:
         click.echo(announced(first, registry, left, jobs), err=True)
     try:
