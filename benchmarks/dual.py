@@ -7,7 +7,7 @@ from peers.problem import RADIUS, Problem
 from side_by_side import DEVICE
 from torch import Tensor
 
-from measureflow.api import Built, Registry, Simulation, System, advance, build, from_tables
+from measureflow.api import Built, Dynamics, Registry, System, advance, build, from_tables
 
 M, D = 64, 15
 STEP, RATE = 0.001, 20.0
@@ -45,8 +45,8 @@ def problem(system: System, half: Tensor | None = None) -> Problem:
     return Problem(system["nu"].points, gamma.points, gamma.sign.clone(), w, system["data"].points, STEP, RATE, half)
 
 
-def steps(simulation: Simulation, system: System) -> Iterator[System]:
+def steps(dynamics: Dynamics, system: System) -> Iterator[System]:
     """The engine's steps: each `next` is one more."""
     while True:
-        system = advance(simulation, system)
+        system = advance(dynamics, system)
         yield system

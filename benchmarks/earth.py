@@ -31,7 +31,7 @@ def split(name: str, seed: int, shares: tuple[float, ...], settings: tuple[str, 
     tried = []
     for share in shares:
         built = build(_thinned(experiment, share), registry)
-        for system in run(built.simulation, built.system, experiment.steps):
+        for system in run(built.dynamics, built.system, experiment.steps):
             if all(probe.every.due(system.step, experiment.steps) for probe in experiment.metrics) and system.step:
                 row = measured(system, built.view, [probe.metric for probe in experiment.metrics])
                 tried.append({"step": system.step, "neurons": system["gamma"].size, **row})

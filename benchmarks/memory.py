@@ -43,7 +43,7 @@ def tell(module: str, function: str, arguments: tuple[object, ...]) -> None:
     torch.mm(torch.ones(64, 64), torch.ones(64, 64)).sum()
     if not uncompiled():
         small = dual.built(registry, 100)
-        advance(through(Compiled(), small.simulation), small.system)  # imports numba and compiles, which takes its own memory
+        advance(through(Compiled(), small.dynamics), small.system)  # imports numba and compiles, which takes its own memory
     RESET.write_text("5")  # the peak starts anew
     before = _mebibytes("VmRSS")
     given = work(registry, *arguments)

@@ -51,7 +51,7 @@ def study(n: int, every: int | None, seed: int) -> tuple[float, float]:
     registry = load_plugins()
     built = build(load(EXAMPLE, registry, tuple(settings)), registry)
     kl, halfway, late = Exact(built), 0.0, []
-    for system in run(built.simulation, built.system, 4000):
+    for system in run(built.dynamics, built.system, 4000):
         if system.step == 2000:
             halfway = kl(system)
         if system.step >= 3500 and system.step % 10 == 0:

@@ -49,9 +49,9 @@ def test_step_of(benchmark: BenchmarkFixture, kind: str, monkeypatch: pytest.Mon
     built = build(readable(name, tables), REGISTRY, name)
     sizes = {name: mu.size for name, mu in built.system.measures.items()}
     benchmark.extra_info.update(here(DEVICE), example=name, sizes=sizes)
-    benchmark.pedantic(stepping(dual.steps(built.simulation, built.system)), rounds=9, warmup_rounds=2)
+    benchmark.pedantic(stepping(dual.steps(built.dynamics, built.system)), rounds=9, warmup_rounds=2)
     try:
-        benchmark.extra_info["pairs"] = pairs(built.simulation, built.system)
+        benchmark.extra_info["pairs"] = pairs(built.dynamics, built.system)
     except MeasureflowError as error:  # the example names a reducer that hides them
         benchmark.extra_info["pairs"] = str(error)
     median = benchmark.stats.stats.median if benchmark.stats else float("nan")

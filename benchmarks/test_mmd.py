@@ -38,7 +38,7 @@ def built(registry: Registry, size: int, **other: Any) -> Built:
 def engine(registry: Registry, size: int, steps: int) -> None:
     """That many steps of the engine."""
     start = built(registry, size)
-    moving = dual.steps(start.simulation, start.system)
+    moving = dual.steps(start.dynamics, start.system)
     for _ in range(steps):
         next(moving)
 
@@ -53,11 +53,11 @@ def dense(registry: Registry, size: int, steps: int) -> None:
 
 def test_time(benchmark: BenchmarkFixture) -> None:
     start = built(load_plugins(), N)
-    works = {"engine": stepping(dual.steps(start.simulation, start.system))}
+    works = {"engine": stepping(dual.steps(start.dynamics, start.system))}
     works["dense"] = stepping(mmd.steps(start.system["nu"].points, start.system["data"].points, STEP, LENGTH))
     benchmark.extra_info.update(here(DEVICE), N=N, d=D, target=TIME)
     seconds = medians(works, rounds=5, warmup=1)
-    rate = pairs(start.simulation, start.system) / seconds["engine"]
+    rate = pairs(start.dynamics, start.system) / seconds["engine"]
     ratio = seconds["engine"] / seconds["dense"]
     benchmark.extra_info.update(ms={name: 1e3 * taken for name, taken in seconds.items()}, ratio=ratio, pairs_per_second=rate)
     benchmark.pedantic(works["engine"], rounds=1)

@@ -59,10 +59,10 @@ def one_large_step(registry: Registry, N: int, m: int) -> tuple[float, float]:
     """(seconds of a step, MiB of the state's points); a checkpoint is written after it."""
     experiment = from_tables(dual.tables(N // 2, m, in_place=True), registry)
     built = build(experiment, registry)
-    system, simulation, state = built.system, built.simulation, _mebibytes(built)
+    system, dynamics, state = built.system, built.dynamics, _mebibytes(built)
     del built
     began = time.perf_counter()
-    system = advance(simulation, system)
+    system = advance(dynamics, system)
     seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(system, stage_of(experiment, Asked(Path(folder), True)))
@@ -77,7 +77,7 @@ def timed_steps(registry: Registry, N: int, in_place: bool) -> tuple[float, floa
     """(median seconds of a step, MiB of the state's points)."""
     built = dual.built(registry, N // 2, in_place=in_place)
     state = _mebibytes(built)
-    moving, taken = dual.steps(built.simulation, built.system), []
+    moving, taken = dual.steps(built.dynamics, built.system), []
     del built
     for _ in range(7):
         began = time.perf_counter()

@@ -30,7 +30,7 @@ def test_step(benchmark: BenchmarkFixture, n: int) -> None:
     ours, others, absent = engines(built, registry), *peers_of(built)
     benchmark.extra_info.update(here(DEVICE), n=n, N=2 * n, m=dual.M, d=dual.D)
     seconds, rates = medians({**ours, **others}), bound.machine(DEVICE)
-    benchmark.extra_info.update(figures(seconds, pairs(built.simulation, built.system)), absent=absent)
+    benchmark.extra_info.update(figures(seconds, pairs(built.dynamics, built.system)), absent=absent)
     least = bound.of_step(dual.problem(built.system), rates)
     benchmark.extra_info.update(bound_ms=1e3 * least, ratio_to_bound=seconds[ENGINE] / least, gflops=rates.flops / 1e9)
     benchmark.pedantic(ours[ENGINE], rounds=5, warmup_rounds=1)
@@ -40,9 +40,9 @@ def test_step(benchmark: BenchmarkFixture, n: int) -> None:
 def engines(built: Built, registry: Registry) -> dict[str, Work]:
     """The engine with reducer "auto", and with each reducer that runs this on this device."""
     kinds = [kind for kind in ("chunked", "compiled") if kind in registry.kinds("reducer")]
-    named = {f"engine, {kind}": through(registry.get("reducer", kind)(), built.simulation) for kind in kinds}
-    simulations = {ENGINE: built.simulation, **named}
-    return {name: stepping(dual.steps(simulation, built.system)) for name, simulation in simulations.items()}
+    named = {f"engine, {kind}": through(registry.get("reducer", kind)(), built.dynamics) for kind in kinds}
+    variants = {ENGINE: built.dynamics, **named}
+    return {name: stepping(dual.steps(dynamics, built.system)) for name, dynamics in variants.items()}
 
 
 def peers_of(built: Built) -> tuple[dict[str, Work], dict[str, str]]:
@@ -69,7 +69,7 @@ def figures(seconds: dict[str, float], count: int) -> dict[str, Any]:
 def test_overhead(benchmark: BenchmarkFixture) -> None:
     """N = 256: what the engine adds to a step, in milliseconds, when the sums cost next to nothing."""
     built = dual.built(load_plugins(), 128)
-    works = {ENGINE: stepping(dual.steps(built.simulation, built.system))}
+    works = {ENGINE: stepping(dual.steps(built.dynamics, built.system))}
     works["bare"] = stepping(bare.steps(dual.problem(built.system)))
     benchmark.extra_info.update(here(DEVICE), N=256)
     seconds = medians(works, rounds=300, warmup=30)
@@ -89,6 +89,6 @@ def test_memory_of_a_run(benchmark: BenchmarkFixture) -> None:
 def five_steps(registry: Registry, n: int) -> float:
     """MiB of the state's points."""
     built = dual.built(registry, n)
-    for system in run(built.simulation, built.system, 5):
+    for system in run(built.dynamics, built.system, 5):
         last = system
     return sum(mu.points.numel() * 4 for mu in last.measures.values()) / 2**20

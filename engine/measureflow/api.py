@@ -10,9 +10,10 @@ from measureflow.core.noise import Keyed, Noise
 from measureflow.core.schedule import Schedule, scheduled, within
 from measureflow.dynamics.coupling import Coupling, Linear, Potential
 from measureflow.dynamics.divergence import Guard
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Context, Flow, WrappedFlow
-from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
-from measureflow.dynamics.simulate import Simulation, advance, run
+from measureflow.dynamics.scheme import Scheme, WrappedScheme
+from measureflow.dynamics.simulate import advance, apply_flows, run
 from measureflow.errors import MeasureflowError
 from measureflow.observe.metric import Metric, View
 from measureflow.observe.observer import Looks, Observer, See, Stage, measured, never
@@ -33,11 +34,11 @@ __all__ = [
     "Coupling",
     "Domain",
     "DotProduct",
+    "Dynamics",
     "Experiment",
     "Feature",
     "Field",
     "Flow",
-    "Game",
     "Guard",
     "Init",
     "Keyed",
@@ -61,7 +62,6 @@ __all__ = [
     "Scheme",
     "See",
     "Setting",
-    "Simulation",
     "Source",
     "Space",
     "Stage",
@@ -72,6 +72,7 @@ __all__ = [
     "WrappedFlow",
     "WrappedScheme",
     "advance",
+    "apply_flows",
     "build",
     "exponential",
     "from_tables",

@@ -17,8 +17,10 @@ from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.core.noise import Noise
 from measureflow.core.schedule import Schedule, scheduled
 from measureflow.dynamics.coupling import Coupling, Linear, Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Context, Flow, WrappedFlow
-from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
+from measureflow.dynamics.scheme import Scheme, WrappedScheme
+from measureflow.dynamics.simulate import apply_flows
 from measureflow.observe.metric import Metric, View
 from measureflow.observe.observer import Observer, See, Stage
 from measureflow.observe.source import Init, Setting, Source, World
@@ -516,13 +518,13 @@ class Turns(Scheme):
     def marks(self, mu: Particles) -> Mapping[str, Tensor]:
         return {"turns": torch.zeros_like(mu.log_mass)} if self.fault == "marks" else {}
 
-    def advance(self, system: System, game: Game, h: float) -> System:
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
         if self.fault == "in place":
             system["nu"].points.mul_(0.5)
-        for name in list(game.players)[: {"forgets one": 1, "two players": 2}.get(self.fault)]:
+        for name in list(dynamics.flows)[: {"forgets one": 1, "two players": 2}.get(self.fault)]:
             if self.fault == "same draws":
-                system = system.replace({name: game.walk(name, system, 0.0)})
-            mu = game.walk(name, system, self._size(h), game.in_place)
+                system = system.replace({name: apply_flows(dynamics, name, system, 0.0)})
+            mu = apply_flows(dynamics, name, system, self._size(h), dynamics.in_place)
             if self.fault == "looks back":
                 mu = mu.replace(points=mu.domain.retract(mu.points, mu.points - system[name].points))
             system = system.replace({name: mu.replace(marks={}) if self.fault == "marks" else mu})
@@ -562,8 +564,8 @@ class Around(WrappedScheme):
     def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
         return () if self.fault == "objections" else super().objections(players)
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        return self.of.advance(system, game, h)
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        return self.of.advance(system, dynamics, h)
 
 
 @final

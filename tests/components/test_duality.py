@@ -11,14 +11,11 @@ from scipy.optimize import minimize
 from measureflow.config.build import build
 from measureflow.config.validate import from_tables
 from measureflow.core.measure import Need, Particles, System
-from measureflow.core.noise import Keyed
-from measureflow.core.schedule import Constant
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game
-from measureflow.dynamics.simulate import Simulation, run
+from measureflow.dynamics.simulate import run
 from measureflow.observe.observer import measured
 from measureflow.plugins.registry import Registry
-from measureflow.reduction.chunked import Chunked
 from measureflow.testing import normals
 from measureflow_plugins.couplings.dual_ebm import DualEbm
 from measureflow_plugins.domains.sphere import Sphere
@@ -86,7 +83,7 @@ def test_an_engine_run_reaches_the_optimum_of_a_convex_solver(registry: Registry
     assert 0 <= gap < 1e-5
     tables["measures"]["gamma"]["flows"] = [{"kind": "wfr", "rate": 10.0}, {"kind": "tv-ball", "radius": float(R)}]
     made = build(from_tables(tables, registry), registry)
-    *_, last = run(made.simulation, made.system, tables["steps"])
+    *_, last = run(made.dynamics, made.system, tables["steps"])
     excess = primal(last["gamma"], x) - P
     print(f"P* = {P:.5f} in the ball of R = {R:.3f}; the run is above by {excess / abs(P):.2%}")
     assert -1e-3 * abs(P) < excess < 0.01 * abs(P)
@@ -120,12 +117,12 @@ def played(nu: Particles, gamma: Particles, seed: int) -> dict[str, torch.Tensor
         "nu": (Langevin(method="geodesic"),),
         "gamma": (Wfr(rate=10.0), TvBall(radius=5.0)),
     }
-    game = Game(flows, DualEbm(feature=Relu()), Chunked(), Keyed(seed))
+    dynamics = Dynamics(DualEbm(feature=Relu()), flows, H, Sequential(), seed=seed)
     start = System({"nu": nu, "gamma": gamma, "data": data})
-    *_, last = run(Simulation(game, Sequential(), Constant(H)), start, STEPS)
+    *_, last = run(dynamics, start, STEPS)
     return {
-        "f": game.coupling.energy(last, game.reducer)(AT, Need.VALUE).value,
-        "F": -game.coupling.bind("gamma", last, game.reducer)(AT, Need.VALUE).value,
+        "f": dynamics.coupling.energy(last, dynamics.reducer)(AT, Need.VALUE).value,
+        "F": -dynamics.coupling.bind("gamma", last, dynamics.reducer)(AT, Need.VALUE).value,
     }
 
 

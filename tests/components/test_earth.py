@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from measureflow.api import Keyed, MeasureflowError, Need, Particles, Setting, Space, System, World
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import marked
-from measureflow.dynamics.scheme import Game
-from measureflow.reduction.chunked import Chunked
+from measureflow.dynamics.simulate import apply_flows
 from measureflow.testing import Alone, Quadratic, normals, quadratic, stepped
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -84,9 +84,9 @@ def test_adam_follows_torch_optim() -> None:
     optimiser = torch.optim.Adam([mass], lr=0.02, betas=(0.9, 0.99), eps=0)
     moved, flow = marked(mu, (Adam(rate=0.2),), Keyed(0)), Adam(rate=0.2)
     system = System({"mu": moved})
-    game = Game({"mu": (flow,)}, Alone(V), Chunked(), Keyed(0))
+    dynamics = Dynamics(Alone(V), {"mu": (flow,)}, 1.0)
     for _ in range(10):
-        system = system.replace({"mu": game.walk("mu", system, 0.1)}).tick(0.1)
+        system = system.replace({"mu": apply_flows(dynamics, "mu", system, 0.1)}).tick(0.1)
         mass.grad = value.clone()
         optimiser.step()
     torch.testing.assert_close(system["mu"].mass, mass.detach(), rtol=1e-12, atol=1e-12)
@@ -96,10 +96,10 @@ def test_adam_follows_torch_optim() -> None:
 def test_adam_corrects_its_start_by_its_own_steps() -> None:
     """Where the rate is 0 at first, the steps after that are those of a run that begins with them."""
     mu, V, flow = on_sphere(30), quadratic(3), Adam(rate=0.2)
-    game = Game({"mu": (flow,)}, Alone(V), Chunked(), Keyed(0))
+    dynamics = Dynamics(Alone(V), {"mu": (flow,)}, 1.0)
     early, late = (System({"mu": marked(mu, (flow,), Keyed(0))}, step=step) for step in (0, 300))
     for _ in range(10):
-        early, late = (system.replace({"mu": game.walk("mu", system, 0.1)}).tick(0.1) for system in (early, late))
+        early, late = (system.replace({"mu": apply_flows(dynamics, "mu", system, 0.1)}).tick(0.1) for system in (early, late))
     assert torch.equal(late["mu"].mass, early["mu"].mass)
 
 

@@ -11,9 +11,9 @@ from measureflow.core.domain import Domain
 from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.core.noise import Keyed
 from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, marked
-from measureflow.dynamics.scheme import Game
-from measureflow.reduction.chunked import Chunked
+from measureflow.dynamics.simulate import apply_flows
 from measureflow.testing import Alone, Quadratic, normals, stepped
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.domains.sphere import Sphere
@@ -38,10 +38,10 @@ class Linear(Potential):
 
 
 def moved(flow: Flow, mu: Particles, potential: Potential, h: float, steps: int, data: Particles | None = None) -> Particles:
-    game = Game({"mu": (flow,)}, Alone(potential), Chunked(), Keyed(1))
+    dynamics = Dynamics(Alone(potential), {"mu": (flow,)}, 1.0, seed=1)
     system = System({"mu": marked(mu, (flow,), Keyed(1)), "data": data or mu})
     for _ in range(steps):
-        system = system.replace({"mu": game.walk("mu", system, h)}).tick(h)
+        system = system.replace({"mu": apply_flows(dynamics, "mu", system, h)}).tick(h)
     return system["mu"]
 
 
@@ -201,9 +201,9 @@ def test_restart_own_returns_each_copy_and_every_waits_for_its_turn() -> None:
     flow = Restart(every=3, to="own")
     walked = moved(flow, mu, zero, 0.1, 1, data)  # step 0 is a multiple of 3
     assert torch.equal(walked.points, own.points)
-    game = Game({"mu": (flow,)}, Alone(zero), Chunked(), Keyed(1))
+    dynamics = Dynamics(Alone(zero), {"mu": (flow,)}, 1.0, seed=1)
     later = System({"mu": mu, "data": data}, step=2)
-    assert torch.equal(game.walk("mu", later, 0.1).points, mu.points)
+    assert torch.equal(apply_flows(dynamics, "mu", later, 0.1).points, mu.points)
 
 
 def test_random_restarts_are_uniform_over_the_data() -> None:

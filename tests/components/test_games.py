@@ -17,9 +17,9 @@ from measureflow.core.domain import Domain, Space
 from measureflow.core.measure import Need, Particles, System
 from measureflow.core.noise import Keyed
 from measureflow.dynamics.coupling import Coupling, Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import marked
-from measureflow.dynamics.scheme import Game
-from measureflow.dynamics.simulate import advance
+from measureflow.dynamics.simulate import advance, apply_flows
 from measureflow.errors import ConfigError
 from measureflow.observe.metric import View
 from measureflow.observe.observer import measured
@@ -71,7 +71,7 @@ def tables(order: str, feature: Any, flows: list[Any], domain: str = "torus", d:
 def walked(built: Built, steps: int) -> System:
     system = built.system
     for _ in range(steps):
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
     return system
 
 
@@ -108,7 +108,7 @@ def test_means_of_a_bilinear_game_follow_the_exact_recursion(registry: Registry,
     system, track = built.system, []
     for _ in range(steps + 1):
         track.append(np.array([float(system[name].points.mean()) for name in ("mu", "nu")]))
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
     expected = recursion(order, track[0], h, steps)
     scale = max(np.abs(expected).max(), 1.0)
     np.testing.assert_allclose(track, expected, rtol=0, atol=1e-12 * steps * scale)
@@ -123,12 +123,12 @@ def test_against_a_fixed_potential_the_schemes_are_their_formulas(order: str) ->
     """One measure, V quadratic: points and log-masses after two steps against the formulas written out."""
     mu, V, h = measure(Space(Euclidean(), 3), 7), quadratic(3), 0.1
     scheme = Extragradient() if order == "extragradient" else Optimistic()
-    game = Game({"mu": (Wasserstein(), FisherRao(rate=2.0))}, Alone(V), Chunked(), Keyed(0))
+    dynamics = Dynamics(Alone(V), {"mu": (Wasserstein(), FisherRao(rate=2.0))}, 1.0)
     system = System({"mu": mu})
     p, log_mass = mu.points, mu.log_mass
     before = V(p, Need.BOTH)
     for _ in range(2):
-        system = scheme.advance(system, game, h).tick(h)
+        system = scheme.advance(system, dynamics, h).tick(h)
         now = V(p, Need.BOTH)
         used = V(p - h * now.grad, Need.BOTH) if order == "extragradient" else now.scale(2.0).plus(before.scale(-1.0))
         p, log_mass, before = p - h * used.grad, log_mass - 2 * h * used.value, now
@@ -173,11 +173,11 @@ def test_steps_on_the_sphere_are_the_intrinsic_ones_to_third_order(order: str, m
     """V changes off the sphere as well, which its gradient along the sphere does not see."""
     mu, V = measure(Space(Sphere(), 3), 20), quadratic(3)
     scheme = Extragradient() if order == "extragradient" else Optimistic()
-    game, sizes, apart = Game({"mu": (Wasserstein(method=method),)}, Alone(V), Chunked(), Keyed(0)), (0.04, 0.02, 0.01), []
+    dynamics, sizes, apart = Dynamics(Alone(V), {"mu": (Wasserstein(method=method),)}, 1.0), (0.04, 0.02, 0.01), []
     for h in sizes:
         system = System({"mu": mu.replace(marks=scheme.marks(mu))})
         for _ in range(2):
-            system = scheme.advance(system, game, h).tick(h)
+            system = scheme.advance(system, dynamics, h).tick(h)
         apart.append(float((system["mu"].points - intrinsic(order, mu, V, h)).norm()))
     assert np.polyfit(np.log(sizes), np.log(apart), 1)[0] > 2.8
 
@@ -278,7 +278,7 @@ def test_the_gap_of_the_averages_falls_where_players_move_too(registry: Registry
     for step in range(321):
         if step in (0, 40, 60, 80, 160, 240, 320):
             gaps.append(measured(system, built.view, [metric])["nikaido-isoda.average"])
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
     assert min(gaps) >= 0
     assert max(gaps[4:]) < 0.5 * max(gaps[1:4]) < 0.5 * gaps[0]
 
@@ -351,8 +351,8 @@ def test_time_averages_are_exact_for_standing_atoms_and_second_order_for_moving_
             mu = marked(at(0, moving), (flow,), Keyed(0))
             for step in range(steps):
                 now = at(step, moving).replace(marks=mu.marks)
-                game = Game({"mu": (flow,)}, Alone(quadratic(2)), Chunked(), Keyed(0))
-                mu = game.walk("mu", System({"mu": now}, step=step), 1.0)
+                dynamics = Dynamics(Alone(quadratic(2)), {"mu": (flow,)}, 1.0)
+                mu = apply_flows(dynamics, "mu", System({"mu": now}, step=step), 1.0)
             average = time_average("mu", mu, steps)
             assert average.size == 6 * slots
             errors[moving, slots] = abs(seen(average) - truth)
@@ -365,11 +365,11 @@ def test_time_averages_are_exact_for_standing_atoms_and_second_order_for_moving_
 def test_every_step_counts_once_whatever_was_merged(steps: int) -> None:
     flow, history = Average(slots=4), []
     mu = marked(measure(Space(Euclidean(), 1), 3), (flow,), Keyed(0))
-    game = Game({"mu": (flow,)}, Alone(quadratic(1)), Chunked(), Keyed(0))
+    dynamics = Dynamics(Alone(quadratic(1)), {"mu": (flow,)}, 1.0)
     for step in range(steps):
         mu = mu.replace(points=normals(3, 1, seed=step), log_mass=normals(3, seed=100 + step))
         history.append(mu)
-        mu = game.walk("mu", System({"mu": mu}, step=step), 0.1)
+        mu = apply_flows(dynamics, "mu", System({"mu": mu}, step=step), 0.1)
     average = time_average("mu", mu, steps)
     for moment in (0, 1):  # linear functions are averaged exactly
         truth = sum(float((each.mass * each.points[:, 0] ** moment).sum()) for each in history) / steps
@@ -401,9 +401,9 @@ def test_heat_on_the_torus() -> None:
     mu = Particles.uniform(Torus().sample(normals(n, 2)), Torus())
     start = mu.points
     still = Alone(quadratic(2).__class__(torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)))
-    game = Game({"mu": (Langevin(),)}, still, Chunked(), Keyed(0))
+    dynamics = Dynamics(still, {"mu": (Langevin(),)}, 1.0)
     for step in range(steps):
-        mu = game.walk("mu", System({"mu": mu}, step=step), h)
+        mu = apply_flows(dynamics, "mu", System({"mu": mu}, step=step), h)
     assert float(Torus().distance_to(mu.points).max()) == 0
     for i in (0, 1):
         mean = float((mu.points - start)[:, i].cos().mean())

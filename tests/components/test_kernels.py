@@ -177,7 +177,7 @@ def test_ball_starts_at_the_data_without_a_nan(registry: Registry, feature: Any,
     assert float(coupling.value(built.system, reducer)) == 0
     assert not f.value.any()
     assert not f.grad.any()
-    *_, last = run(built.simulation, built.system, 6)
+    *_, last = run(built.dynamics, built.system, 6)
     assert float(coupling.value(last, reducer)) > 0
     end = coupling.energy(last, reducer)(last["nu"].points, Need.BOTH)
     assert bool(torch.isfinite(end.value).all() & torch.isfinite(end.grad).all())

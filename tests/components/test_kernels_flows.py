@@ -18,9 +18,9 @@ from measureflow.core.feature import Feature
 from measureflow.core.measure import Need, Particles, System
 from measureflow.core.noise import Keyed
 from measureflow.dynamics.coupling import Coupling, Linear
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game
-from measureflow.dynamics.simulate import run
+from measureflow.dynamics.simulate import apply_flows, run
 from measureflow.errors import MeasureflowError
 from measureflow.observe.source import Setting, World
 from measureflow.plugins.registry import Registry
@@ -47,10 +47,10 @@ FIVE = 5.0  # standard errors
 
 def moving(flows: tuple[Flow, ...], coupling: Coupling, system: System, h: float, steps: int, seed: int = 0) -> list[System]:
     """The system at every step, nu moved by its flows."""
-    game = Game({"nu": flows}, coupling, Chunked(), Keyed(seed))
+    dynamics = Dynamics(coupling, {"nu": flows}, 1.0, seed=seed)
     path = [system]
     for _ in range(steps):
-        system = system.replace({"nu": game.walk("nu", system, h)}).tick(h)
+        system = system.replace({"nu": apply_flows(dynamics, "nu", system, h)}).tick(h)
         path.append(system)
     return path
 
@@ -230,8 +230,8 @@ def relative_error(init: Orthogonal | Uniform, d: int, seed: int) -> float:
     system, at = two_samples(d), Sphere().sample(normals(100, d, seed=9))
     system = system.replace({"gamma": frozen(init, d, seed)})
     coupling = DualEbm(Relu())
-    game = Game({"gamma": (Additive(rate=1e6), L2Ball(radius=2.0))}, coupling, Chunked(), Keyed(0))
-    trained = system.replace({"gamma": game.walk("gamma", system, 1.0)})
+    dynamics = Dynamics(coupling, {"gamma": (Additive(rate=1e6), L2Ball(radius=2.0))}, 1.0)
+    trained = system.replace({"gamma": apply_flows(dynamics, "gamma", system, 1.0)})
     f = coupling.energy(trained, Chunked())(at, Need.VALUE).value
     exact = MmdBall(ArcCosine(d), radius=2.0).energy(system, Chunked())(at, Need.VALUE).value
     return float((f - exact).norm() / exact.norm())
@@ -346,7 +346,7 @@ def trained(registry: Registry, features: int = 0, seed: int = 0) -> Tensor:
         tables["coupling"] = {"kind": "dual-ebm", "feature": "relu"}
     built = build(from_tables(tables, registry), registry)
     at, total = Sphere().sample(normals(500, 3, seed=9)), torch.zeros(500, dtype=torch.float64)
-    for system in run(built.simulation, built.system, 90):
+    for system in run(built.dynamics, built.system, 90):
         if system.step > 60:
             f = built.view.coupling.energy(system, built.view.reducer)(at, Need.VALUE).value
             total += (f - f.mean()) / 30

@@ -120,7 +120,7 @@ def test_regression_is_plain_gradient_descent_in_torch(registry: Registry) -> No
             log_mass = log_mass - h * on_mass / weight
     system = built.system
     for _ in range(100):
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
     torch.testing.assert_close(system["gamma"].points, theta, rtol=0, atol=1e-10)
     torch.testing.assert_close(system["gamma"].log_mass, log_mass, rtol=0, atol=1e-10)
 
@@ -131,11 +131,11 @@ def test_regression_finds_a_planted_network(registry: Registry) -> None:
     system, metric = built.system, Risk()
     start = measured(system, built.view, [metric])
     for _ in range(1500):
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
     end = measured(system, built.view, [metric])
     assert end["risk.data"] < 1e-3 * start["risk.data"]
     assert end["risk.test"] < 1e-2 * start["risk.test"]
-    value = built.simulation.game.coupling.value(system, Chunked())
+    value = built.dynamics.coupling.value(system, Chunked())
     assert end["risk.data"] == pytest.approx(2 * float(value), rel=1e-12)
 
 
@@ -284,5 +284,5 @@ def test_a_measure_over_networks_learns_a_density_in_two_dimensions(registry: Re
     assert isinstance(e.data, Mixture)
     system, start = built.system, divergence(built, built.system, e.data)
     for _ in range(300):
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
     assert 0 < divergence(built, system, e.data) < 0.5 * start

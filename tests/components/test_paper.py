@@ -36,7 +36,7 @@ def tables(neurons: str, h: float, rate: float, steps: int, seed: int, order: st
 def reached(registry: Registry, config: dict[str, Any], level: float, every: int = 50) -> int | None:
     """The first multiple of `every` steps at which KL is at most `level`, or None."""
     built = build(from_tables(config, registry), registry)
-    for system in run(built.simulation, built.system, config["steps"]):
+    for system in run(built.dynamics, built.system, config["steps"]):
         if system.step % every == 0 and measured(system, built.view, [Kl()])["kl"] <= level:
             return system.step
     return None
@@ -47,7 +47,7 @@ def test_everyone_restarted_every_step_still_learns(registry: Registry, order: s
     config = tables("monomodal", 0.02, 10.0, 200, 0, order, 1.0)
     config["data"] |= {"test": 0}
     built = build(from_tables(config, registry), registry)
-    *_, last = run(built.simulation, built.system, 200)
+    *_, last = run(built.dynamics, built.system, 200)
     assert measured(last, built.view, [Tv()])["tv"] > 2.5
 
 

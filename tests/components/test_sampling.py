@@ -17,9 +17,9 @@ from measureflow.config.validate import from_tables, load
 from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.core.noise import Keyed
 from measureflow.dynamics.coupling import Linear, Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, marked
-from measureflow.dynamics.scheme import Game
-from measureflow.dynamics.simulate import run
+from measureflow.dynamics.simulate import apply_flows, run
 from measureflow.errors import MeasureflowError
 from measureflow.plugins.registry import Registry
 from measureflow.reduction.chunked import Chunked
@@ -54,10 +54,10 @@ def walked(
     flows: tuple[Flow, ...], mu: Particles, V: Potential, h: float, steps: int, burn: int, g: Callable[[torch.Tensor], torch.Tensor]
 ) -> tuple[Particles, torch.Tensor]:
     """The last measure, and for each row the mean of g over the steps after `burn`."""
-    game, total = Game({"mu": flows}, Alone(V), Chunked(), Keyed(1)), torch.zeros(mu.size, dtype=torch.float64)
+    dynamics, total = Dynamics(Alone(V), {"mu": flows}, 1.0, seed=1), torch.zeros(mu.size, dtype=torch.float64)
     system = System({"mu": marked(mu, flows, Keyed(1))})
     for step in range(steps):
-        system = system.replace({"mu": game.walk("mu", system, h)}).tick(h)
+        system = system.replace({"mu": apply_flows(dynamics, "mu", system, h)}).tick(h)
         if step >= burn:
             total += g(system["mu"].points)
     return system["mu"], total / (steps - burn)
@@ -208,7 +208,7 @@ TABLES: dict[str, Any] = {
 def test_an_experiment_without_data(registry: Registry) -> None:
     experiment = from_tables(TABLES, registry)
     built = build(experiment, registry)
-    *_, last = run(built.simulation, built.system, 3)
+    *_, last = run(built.dynamics, built.system, 3)
     parts = {probe.metric: probe.metric.measure(last, built.view) for probe in experiment.metrics}
     assert all(tuple(part) == metric.names for metric, part in parts.items())
     numbers = {name: float(value) for part in parts.values() for name, value in part.items()}
@@ -317,10 +317,10 @@ def test_birth_death_on_the_circle_has_the_right_law_at_the_cut() -> None:
     """
     langevin, edge = Langevin(method="metropolis"), math.pi * (1 - 1 / 12)
     flows = (langevin, BirthDeath(rate=2.0, density=Periodic(Kernel(length=0.1))))
-    game, mu = Game({"mu": flows}, Alone(Cosine()), Chunked(), Keyed(1)), uniform(Torus().sample(normals(400, 1, seed=1)), Torus())
+    dynamics, mu = Dynamics(Alone(Cosine()), {"mu": flows}, 1.0, seed=1), uniform(Torus().sample(normals(400, 1, seed=1)), Torus())
     system, shares = System({"mu": marked(mu, flows, Keyed(1))}), []
     for _ in range(400):
-        system = system.replace({"mu": game.walk("mu", system, 0.05)}).tick(0.05)
+        system = system.replace({"mu": apply_flows(dynamics, "mu", system, 0.05)}).tick(0.05)
         shares.append(float((system["mu"].points.abs() > edge).double().mean()))
     batches = np.array(shares[40:]).reshape(9, 40).mean(1)
     angle = np.linspace(0, math.pi, 120_001)
@@ -414,7 +414,7 @@ def test_the_examples_come_nearer_to_the_law(registry: Registry, name: str) -> N
     experiment = load(EXAMPLES / f"{name}.toml", registry, ("steps=150", *few))
     built = build(experiment, registry)
     moments = next(probe.metric for probe in experiment.metrics if probe.metric.kind == "moments")
-    *_, last = run(built.simulation, built.system, experiment.steps)
+    *_, last = run(built.dynamics, built.system, experiment.steps)
     first, then = (moments.measure(system, built.view) for system in (built.system, last))
     assert sum(map(float, then.values())) < sum(map(float, first.values()))
 
@@ -427,6 +427,6 @@ def test_the_examples_come_nearer_to_the_law(registry: Registry, name: str) -> N
 def test_dual_training_with_the_metropolis_step(registry: Registry, name: str, bound: float) -> None:
     experiment = load(EXAMPLES / f"dual-{name}-metropolis.toml", registry)
     built = build(experiment, registry)
-    *_, last = run(built.simulation, built.system, experiment.steps)
+    *_, last = run(built.dynamics, built.system, experiment.steps)
     kl = next(probe.metric for probe in experiment.metrics if probe.metric.kind == "kl")
     assert float(kl.measure(last, built.view)["kl"]) < bound

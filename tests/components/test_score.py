@@ -18,9 +18,10 @@ from measureflow.core.measure import Need, Particles, System
 from measureflow.core.noise import Keyed, Noise
 from measureflow.core.schedule import Schedule
 from measureflow.dynamics.coupling import Coupling
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, marked
-from measureflow.dynamics.scheme import Game, Scheme
-from measureflow.dynamics.simulate import advance
+from measureflow.dynamics.scheme import Scheme
+from measureflow.dynamics.simulate import advance, apply_flows
 from measureflow.errors import ConfigError, MeasureflowError
 from measureflow.observe.source import Setting, World
 from measureflow.plugins.registry import Registry
@@ -121,10 +122,10 @@ def walked(
     flows: tuple[Flow, ...], mu: Particles, coupling: Coupling, others: dict[str, Particles], h: float, steps: int
 ) -> Particles:
     """`mu`, named nu, after some steps of its own flows, everything else standing still."""
-    game = Game({"nu": flows}, coupling, Chunked(), Keyed(1))
+    dynamics = Dynamics(coupling, {"nu": flows}, 1.0, seed=1)
     system = System({"nu": marked(mu, flows, Keyed(1)), **others})
     for _ in range(steps):
-        system = system.replace({"nu": game.walk("nu", system, h)}).tick(h)
+        system = system.replace({"nu": apply_flows(dynamics, "nu", system, h)}).tick(h)
     return system["nu"]
 
 
@@ -227,8 +228,8 @@ def test_score_matching_refuses_what_it_cannot_differentiate(registry: Registry,
     tables = matching({"kind": "relu", "power": power}, flow)
     moves = flow["kind"] != "fisher-rao" and "transport" not in flow
     if power >= 3 or (power == 2 and not moves):
-        simulation = build(from_tables(tables, registry), registry)
-        advance(simulation.simulation, simulation.system)
+        built = build(from_tables(tables, registry), registry)
+        advance(built.dynamics, built.system)
         return
     with pytest.raises(ConfigError) as refused:
         from_tables(tables, registry)
@@ -344,9 +345,9 @@ def test_restarting_everyone_is_score_matching_to_first_order_in_h(method: Any) 
     V = ScoreMatching(phi).bind("gamma", System(still), Chunked())(gamma.points, Need.BOTH)
     rows = []
     for h in (0.04, 0.02, 0.01, 0.005, 0.0025):
-        game, system = Game({"nu": flows}, DualEbm(phi), Chunked(), design(n, d)), System({"nu": nu, **still})
-        walkers = game.walk("nu", system, h)
-        minus_f = game.potential("gamma", system.replace({"nu": walkers}))(gamma.points, Need.BOTH)
+        dynamics, system = Dynamics(DualEbm(phi), {"nu": flows}, 1.0, noise=design(n, d)), System({"nu": nu, **still})
+        walkers = apply_flows(dynamics, "nu", system, h)
+        minus_f = dynamics.potential("gamma", system.replace({"nu": walkers}))(gamma.points, Need.BOTH)
         grad = Sphere().tangent(gamma.points, minus_f.grad / h - V.grad).norm() / Sphere().tangent(gamma.points, V.grad).norm()
         rows.append([h, float((minus_f.value / h - V.value).norm() / V.value.norm()), float(grad)])
     h, value, grad = np.array(rows).T
@@ -358,9 +359,9 @@ def test_restarting_everyone_is_score_matching_to_first_order_in_h(method: Any) 
 def trained(
     coupling: Coupling, players: dict[str, tuple[Flow, ...]], system: System, h: float, time: float, noise: Noise
 ) -> System:
-    game = Game(players, coupling, Chunked(), noise)
+    dynamics = Dynamics(coupling, players, 1.0, noise=noise)
     for _ in range(round(time / h)):
-        system = Sequential().advance(system, game, h).tick(h)
+        system = Sequential().advance(system, dynamics, h).tick(h)
     return system
 
 
@@ -506,8 +507,8 @@ def drawn(scheme: Scheme, system: System, seen: list[Particles]) -> System:
             seen.append(now["data"])
             return self.inner.bind(name, now, reducer)
 
-    game = Game({"nu": (Langevin(),), "gamma": (Wfr(),)}, Noting(), Chunked(), Keyed(4))
-    return scheme.advance(system, game, 0.1).tick(0.1)
+    dynamics = Dynamics(Noting(), {"nu": (Langevin(),), "gamma": (Wfr(),)}, 1.0, seed=4)
+    return scheme.advance(system, dynamics, 0.1).tick(0.1)
 
 
 def test_a_minibatch_is_a_fresh_unbiased_sample_without_repeats() -> None:
@@ -550,7 +551,7 @@ def test_objections_of_the_inner_scheme_pass_through() -> None:
         def objections(self, players: Any) -> list[str]:
             return ["no"]
 
-        def advance(self, system: System, game: Game, h: float) -> System:
+        def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
             raise NotImplementedError
 
     assert list(Minibatch(batch=1, scheme=Sulking()).objections({"nu": ()})) == ["no"]
@@ -658,7 +659,7 @@ def test_primal_training_is_persistent_contrastive_divergence(registry: Registry
         theta = theta / theta.norm(dim=1, keepdim=True)
         log_w = log_w - alpha * h * m * grad_w
         log_w = log_w - torch.log((log_w.exp().mean() / 10).clamp(min=1))
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
         torch.testing.assert_close(system["nu"].points, X, **EXACT)
         torch.testing.assert_close(system["gamma"].points, theta, **EXACT)
         torch.testing.assert_close((m * system["gamma"].log_mass.exp()).log(), log_w, **EXACT)

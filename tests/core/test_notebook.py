@@ -87,7 +87,7 @@ def test_a_repr_reads_no_data(registry: Registry) -> None:
     system = System({"mu": Particles.uniform(points, Euclidean())})
     built = build(small(registry), registry)
     assert "10000000 x 3" in repr(system)
-    assert "10000000 x 3" in repr(Built(system, built.simulation, built.view))
+    assert "10000000 x 3" in repr(Built(system, built.dynamics, built.view))
 
 
 # --- play ---

@@ -58,7 +58,7 @@ def settings_in(words: str) -> tuple[str, ...]:
 def moved(experiment: Experiment, registry: Registry) -> None:
     """Runs an experiment and fails where nothing moves or where a measure leaves the finite numbers."""
     built = build(experiment, registry)
-    systems = list(run(built.simulation, built.system, experiment.steps))
+    systems = list(run(built.dynamics, built.system, experiment.steps))
     assert systems[-1].step == experiment.steps > 0
     for name in experiment.measures:
         before, after = systems[0][name], systems[-1][name]

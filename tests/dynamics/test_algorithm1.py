@@ -81,7 +81,7 @@ def test_engine_equals_transcription(registry: Registry, order: str, noise: str,
     for _ in range(100):
         who, where, zeta = draws(built, system, restart, noise)
         plain.step(who, where, zeta)
-        system = advance(built.simulation, system)
+        system = advance(built.dynamics, system)
         bound += float(plain.w.mean()) > 2 - 1e-12
         for got, wanted in (
             (system["nu"].points, plain.X),
@@ -122,11 +122,11 @@ def test_follows_the_authors_own_run(registry: Registry, shared: Path) -> None:
     system, truth, reference = _authors(shared / "data" / "authors")
     config = tables("sequential", {}, "antithetic", dtype="float32", reducer="auto")
     config["measures"]["gamma"]["flows"][1]["radius"] = 10.0
-    simulation = build(from_tables(config, registry), registry).simulation
-    view = View(simulation.game.coupling, Chunked(), Keyed(0), truth)
+    dynamics = build(from_tables(config, registry), registry).dynamics
+    view = View(dynamics.coupling, Chunked(), Keyed(0), truth)
     errors = []
     for step in range(1, max(reference) + 1):
-        system = advance(simulation, system)
+        system = advance(dynamics, system)
         if step in reference:
             row = measured(system, view, METRICS)
             errors += [abs(row[name] / value - 1) for name, value in reference[step].items()]

@@ -12,7 +12,8 @@ from measureflow.config.validate import from_tables
 from measureflow.core.measure import System
 from measureflow.core.noise import Keyed
 from measureflow.dynamics.divergence import sound
-from measureflow.dynamics.simulate import Simulation, advance
+from measureflow.dynamics.dynamics import Dynamics
+from measureflow.dynamics.simulate import advance
 from measureflow.plugins.registry import Registry
 from measureflow.reduction.chunked import Chunked
 
@@ -20,11 +21,10 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.toml
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
-def example(request: pytest.FixtureRequest, registry: Registry) -> tuple[Simulation, System]:
-    """The first system of an example on the CPU, and the simulation with sums by matrix products."""
+def example(request: pytest.FixtureRequest, registry: Registry) -> tuple[Dynamics, System]:
+    """The first system of an example on the CPU, and the dynamics with sums by matrix products."""
     built = build(from_tables(readable(request.param), registry), registry)
-    game = attrs.evolve(built.simulation.game, reducer=Chunked())
-    return attrs.evolve(built.simulation, game=game), built.system
+    return attrs.evolve(built.dynamics, reducer=Chunked()), built.system
 
 
 def moved(system: System, device: str) -> System:
@@ -32,11 +32,11 @@ def moved(system: System, device: str) -> System:
     return System({name: mu.to(torch.device(device)) for name, mu in system.measures.items()})
 
 
-def test_a_step_reads_nothing_off_the_device(example: tuple[Simulation, System], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_reads_nothing_off_the_device(example: tuple[Dynamics, System], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Keyed, "_fill", lambda self, rows, out, draw, fill: out)  # there are no generators without data
-    simulation, system = example
-    after = advance(simulation, moved(system, "meta"))
+    dynamics, system = example
+    after = advance(dynamics, moved(system, "meta"))
     for name, mu in system.measures.items():
         assert after[name].points.shape == mu.points.shape
         assert after[name].points.is_meta
-    assert sound(after, simulation.game).is_meta, "nor does the guard, until it is asked"
+    assert sound(after, dynamics).is_meta, "nor does the guard, until it is asked"

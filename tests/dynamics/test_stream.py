@@ -17,7 +17,7 @@ from measureflow.core.noise import Keyed, Noise
 from measureflow.dynamics import blocks as stream
 from measureflow.dynamics.coupling import Potential
 from measureflow.dynamics.flow import Context, Flow
-from measureflow.dynamics.simulate import advance, run
+from measureflow.dynamics.simulate import advance, apply_flows, run
 from measureflow.errors import ConfigError, NonFiniteError
 from measureflow.plugins.registry import Registry
 from measureflow_plugins.schemes.simultaneous import Simultaneous
@@ -40,7 +40,7 @@ def built(registry: Registry, flows: list[dict[str, Any]], coupling: dict[str, A
 
 
 def after(built: Built, steps: int = 3) -> System:
-    *_, last = run(built.simulation, built.system, steps)
+    *_, last = run(built.dynamics, built.system, steps)
     return last
 
 
@@ -96,8 +96,7 @@ class Counting(Noise):
 def test_each_normal_is_drawn_once(registry: Registry, noise: str, rows: int) -> None:
     b = built(registry, [{**LANGEVIN, "noise": noise}])
     counting = Counting(Keyed(0), [])
-    game = attrs.evolve(b.simulation.game, noise=counting)
-    advance(attrs.evolve(b.simulation, game=game), b.system)
+    advance(attrs.evolve(b.dynamics, noise=counting), b.system)
     assert sum(counting.drawn) == rows
 
 
@@ -115,11 +114,11 @@ def test_in_place_overwrites_the_points_and_nothing_else(registry: Registry) -> 
 def test_in_place_copies_what_somebody_reads(registry: Registry) -> None:
     mmd = built(registry, [LANGEVIN], MMD, in_place=True)
     start = mmd.system["nu"].points.clone()
-    advance(mmd.simulation, mmd.system)
+    advance(mmd.dynamics, mmd.system)
     assert torch.equal(mmd.system["nu"].points, start), "the potential of mmd reads the walkers that move"
     ebm = built(registry, [LANGEVIN], in_place=True)
     shared = ebm.system.replace({"data": ebm.system["nu"]})
-    advance(ebm.simulation, shared)
+    advance(ebm.dynamics, shared)
     assert torch.equal(shared["data"].points, start), "data and walkers are one tensor"
 
 
@@ -136,9 +135,8 @@ def test_in_place_is_refused_where_others_look_back(registry: Registry, order: A
 @pytest.mark.usefixtures("blocks")
 def test_a_scheme_that_does_not_say_so_never_overwrites(registry: Registry) -> None:
     b = built(registry, [LANGEVIN])
-    game = attrs.evolve(b.simulation.game, in_place=True)
     start = b.system["nu"].points.clone()
-    advance(attrs.evolve(b.simulation, game=game, scheme=Simultaneous()), b.system)
+    advance(attrs.evolve(b.dynamics, in_place=True, scheme=Simultaneous()), b.system)
     assert torch.equal(b.system["nu"].points, start)
 
 
@@ -160,8 +158,8 @@ def test_a_mark_may_be_a_view_of_the_old_points(registry: Registry) -> None:
     nu = b.system["nu"]
     start = nu.points.clone()
     system = b.system.replace({"nu": nu.replace(marks={"before": torch.zeros_like(start)})})
-    game = attrs.evolve(b.simulation.game, players={"nu": (Remembering(),)})
-    moved = game.walk("nu", system, 0.1, in_place=True)
+    dynamics = attrs.evolve(b.dynamics, flows={"nu": (Remembering(),)})
+    moved = apply_flows(dynamics, "nu", system, 0.1, in_place=True)
     assert torch.equal(moved.marks["before"], start)
     assert torch.equal(moved.points, -start)
 

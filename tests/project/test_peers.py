@@ -32,7 +32,7 @@ def start(registry: Registry) -> Built:
 @pytest.fixture
 def wanted(start: Built) -> list[torch.Tensor]:
     """(X, theta, w) after one step of the engine."""
-    after = advance(start.simulation, start.system)
+    after = advance(start.dynamics, start.system)
     gamma = after["gamma"]
     assert float(gamma.log_mass.exp().sum()) == pytest.approx(10)
     return [after["nu"].points, gamma.points, gamma.size * gamma.log_mass.exp()]
@@ -111,7 +111,7 @@ def test_every_way_of_a_sum_gives_the_same(feature: str, registry: Registry) -> 
 
 def test_the_plain_mmd_flow_takes_the_engines_step(registry: Registry) -> None:
     start = test_mmd.built(registry, 40, dtype="float64")
-    system = advance(start.simulation, start.system)
+    system = advance(start.dynamics, start.system)
     moving = mmd.steps(start.system["nu"].points, start.system["data"].points, test_mmd.STEP, test_mmd.LENGTH)
     torch.testing.assert_close(next(moving), system["nu"].points, rtol=0, atol=1e-12)
     assert float((system["nu"].points - start.system["nu"].points).abs().max()) > 1e-3

@@ -154,7 +154,7 @@ def test_worlds_and_starts_are_drawn_on_the_cpu_and_moved(registry: Registry, mo
     """One config and seed is one world on every device: nothing is drawn on the other."""
     monkeypatch.setattr("measureflow.config.build.device_of", lambda e: META)
     monkeypatch.setattr("measureflow.config.build.begins_well", lambda mu: mu.points.device.type == "cpu")
-    monkeypatch.setattr("measureflow.config.build.bounds_of", lambda system, game, runaway: {})
+    monkeypatch.setattr("measureflow.config.build.bounds_of", lambda system, dynamics, runaway: {})
     built = build(from_tables(TABLES, registry), registry)
     assert {name: mu.points.device for name, mu in built.system.measures.items()} == dict.fromkeys(built.system.measures, META)
 

@@ -64,13 +64,13 @@ def test_two_steps_and_metrics_agree_with_the_cpu(path: Path, registry: Registry
         pytest.skip("its coupling draws noise on the device, which has other draws")
     experiment = from_tables({**readable(path), "device": "cpu", "dtype": "float64"}, registry)
     built = build(experiment, registry)
-    game = attrs.evolve(built.simulation.game, reducer=Chunked(), noise=Host(Keyed(0)))
-    simulation, view = attrs.evolve(built.simulation, game=game), attrs.evolve(built.view, reducer=Chunked(), noise=Host(Keyed(0)))
+    dynamics = attrs.evolve(built.dynamics, reducer=Chunked(), noise=Host(Keyed(0)))
+    view = attrs.evolve(built.view, reducer=Chunked(), noise=Host(Keyed(0)))
     metrics = [probe.metric for probe in experiment.metrics if probe.metric.kind not in SLOW]
     here, far = built.system, there(built.system)
     for _ in range(2):
-        here, far = advance(simulation, here), advance(simulation, far)
-    for name in game.players:
+        here, far = advance(dynamics, here), advance(dynamics, far)
+    for name in dynamics.flows:
         for key, tensor in here[name].tensors.items():
             torch.testing.assert_close(far[name].tensors[key].cpu(), tensor, rtol=1e-10, atol=1e-10)
     row = measured(here, view, metrics)
@@ -80,11 +80,11 @@ def test_two_steps_and_metrics_agree_with_the_cpu(path: Path, registry: Registry
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_a_step_does_not_synchronise(path: Path, registry: Registry) -> None:
     built = build(from_tables({**readable(path), "device": "cpu"}, registry), registry)
-    simulation = attrs.evolve(built.simulation, game=attrs.evolve(built.simulation.game, reducer=Chunked()))
-    first = advance(simulation, there(built.system))  # constants are copied to the device at their first use
+    dynamics = attrs.evolve(built.dynamics, reducer=Chunked())
+    first = advance(dynamics, there(built.system))  # constants are copied to the device at their first use
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sound(advance(simulation, first), simulation.game)
+        sound(advance(dynamics, first), dynamics)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -179,7 +179,7 @@ def test_a_step_of_dual_training_adds_up_one_field_of_the_neurons(registry: Regi
     """One all-reduce of m x (1 + d) numbers a step, and nothing else goes between the processes."""
     e = from_tables({**small("dual-sphere"), "metrics": [], "steps": 3}, registry)
     built = build(e, registry)
-    assert [flow.kind for flow in built.simulation.game.players["nu"]] == ["langevin"]
+    assert [flow.kind for flow in built.dynamics.flows["nu"]] == ["langevin"]
     m, d = built.system["gamma"].size, built.system["gamma"].dim
 
     def work(team: Team) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
@@ -187,7 +187,7 @@ def test_a_step_of_dual_training_adds_up_one_field_of_the_neurons(registry: Regi
         mine = built.dealt(counted, ["nu", "data", "test"])
         system = mine.system
         for _ in range(3):
-            system = advance(mine.simulation, system)
+            system = advance(mine.dynamics, system)
         return counted.sums, counted.sent_
 
     for sums, sent in together(2, work):
@@ -206,7 +206,7 @@ def test_trouble_in_one_process_is_told_by_all(registry: Registry) -> None:
 
     def told(built: Built, team: Team) -> tuple[str, int]:
         with pytest.raises(NonFiniteError) as caught:
-            list(run(built.simulation, built.system, 20, Guard(lambda step: False, team)))
+            list(run(built.dynamics, built.system, 20, Guard(lambda step: False, team)))
         assert caught.value.last is not None
         return str(caught.value), caught.value.last.step
 
@@ -216,7 +216,7 @@ def test_trouble_in_one_process_is_told_by_all(registry: Registry) -> None:
 
 
 def after(built: Built, steps: int) -> System:
-    return list(run(built.simulation, built.system, steps))[-1]
+    return list(run(built.dynamics, built.system, steps))[-1]
 
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
@@ -285,7 +285,7 @@ def test_a_whole_system_is_let_go_before_the_next_step(registry: Registry) -> No
         mine = built.dealt(team, ["nu"])
         stage = stage_of(e, Asked(Path(), team=team))
         kept = []
-        for _ in observed(run(mine.simulation, mine.system, 2), stage, mine.view, (), [Watch(Looker(), Every())]):
+        for _ in observed(run(mine.dynamics, mine.system, 2), stage, mine.view, (), [Watch(Looker(), Every())]):
             kept.append(any(ref() is not None for ref in seen))
         return kept
 

@@ -25,8 +25,9 @@ from measureflow.core.measure import Particles, System
 from measureflow.core.schedule import Constant, Halved
 from measureflow.dynamics.coupling import Potential
 from measureflow.dynamics.divergence import LOOK, Guard
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Context, Flow
-from measureflow.dynamics.simulate import Simulation, run
+from measureflow.dynamics.simulate import run
 from measureflow.errors import NonFiniteError
 from measureflow.observe.observer import Every, Observer, See, Stage, Watch, due, never, observed
 from measureflow.plugins.registry import Registry
@@ -92,7 +93,7 @@ class Reads(TorchDispatchMode):
 def test_a_run_waits_for_the_device_only_where_it_looks(registry: Registry, tmp_path: Path) -> None:
     e = from_tables({**TABLES, "steps": 100, "metrics": [], "observers": ["progress", "checkpoint", "curves"]}, registry)
     built, stage = build(e, registry), stage_of(e, Asked(tmp_path, quiet=True))
-    systems = run(built.simulation, built.system, e.steps, Guard(due(e.metrics, e.observers, e.steps)))
+    systems = run(built.dynamics, built.system, e.steps, Guard(due(e.metrics, e.observers, e.steps)))
     with Reads() as reads:
         read = {}
         for system, _ in observed(systems, stage, built.view, e.metrics, e.observers):
@@ -133,20 +134,19 @@ class Breaks(Flow):
         return mu.replace(points=bad)
 
 
-def broken(registry: Registry, at: int, steps: int, **more: Any) -> tuple[Simulation, System]:
+def broken(registry: Registry, at: int, steps: int, **more: Any) -> tuple[Dynamics, System]:
     built = build(from_tables({**TABLES, "steps": steps, **more}, registry), registry)
-    game = built.simulation.game
-    flows = {"nu": (*game.players["nu"], Breaks(at)), "gamma": ()}  # nobody who reads nu keeps its trouble
-    return attrs.evolve(built.simulation, game=attrs.evolve(game, players=flows)), built.system
+    flows = {"nu": (*built.dynamics.flows["nu"], Breaks(at)), "gamma": ()}  # nobody who reads nu keeps its trouble
+    return attrs.evolve(built.dynamics, flows=flows), built.system
 
 
 @pytest.mark.parametrize("looks", [never, lambda step: True, lambda step: step % 4 == 0])
 def test_trouble_is_traced_to_its_step_and_flow_wherever_the_run_looks(registry: Registry, looks: Any) -> None:
-    simulation, start = broken(registry, at=16, steps=40)
+    dynamics, start = broken(registry, at=16, steps=40)
     with pytest.raises(
         NonFiniteError, match=r"nu became non-finite at step 17 in its flow 'breaks' \(measures.nu.flows.2\)"
     ) as found:
-        list(run(simulation, start, 40, Guard(looks)))
+        list(run(dynamics, start, 40, Guard(looks)))
     whole, first = broken(registry, at=1000, steps=40)
     *_, wanted = run(whole, first, 16)
     assert found.value.last.step == 16
@@ -155,8 +155,8 @@ def test_trouble_is_traced_to_its_step_and_flow_wherever_the_run_looks(registry:
 
 
 def test_a_loop_of_ones_own_is_never_given_a_bad_state(registry: Registry) -> None:
-    simulation, first = broken(registry, at=13, steps=40)
-    systems = run(simulation, first, 40)
+    dynamics, first = broken(registry, at=13, steps=40)
+    systems = run(dynamics, first, 40)
     assert all(bool(torch.isfinite(system["nu"].points).all()) for system in itertools.islice(systems, 14))
     with pytest.raises(NonFiniteError):
         next(systems)

@@ -36,7 +36,7 @@ def test_pairs_of_a_step_of_algorithm_1(registry: Registry) -> None:
     built = build(load(FIRST, registry), registry)
     n, m = 300, 10
     system = resized(built.system, {"nu": 500, "gamma": m, "data": n})
-    assert pairs(built.simulation, system) == m * (500 + 500 + n)
+    assert pairs(built.dynamics, system) == m * (500 + 500 + n)
 
 
 def test_exponent_of_a_power_law() -> None:

@@ -22,14 +22,14 @@ from measureflow.config.experiment import Experiment
 from measureflow.config.validate import from_tables
 from measureflow.core.measure import Particles, System
 from measureflow.core.noise import Keyed, Noise
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, marked
-from measureflow.dynamics.scheme import Game, Scheme
-from measureflow.dynamics.simulate import Simulation, run
+from measureflow.dynamics.scheme import Scheme
+from measureflow.dynamics.simulate import run
 from measureflow.errors import MeasureflowError, NonFiniteError
 from measureflow.observe.metric import Metric, View
 from measureflow.observe.observer import Every, Probe
 from measureflow.plugins.registry import Registry
-from measureflow.reduction.chunked import Chunked
 from measureflow.testing import Alone, Quadratic, normals
 from measureflow_plugins.domains.euclidean import Euclidean
 from measureflow_plugins.flows.average import Average
@@ -91,9 +91,9 @@ def path(scheme: Scheme, flows: tuple[Flow, ...], V: Quadratic, h: float, steps:
     """Where n atoms of R^2, which start apart, are after the steps; "data" are other points."""
     start = marked(Particles.uniform(normals(n, 2), Euclidean()), flows, Keyed(3))
     data = Particles.uniform(normals(7, 2, seed=9), Euclidean())
-    game = Game({"mu": flows}, Alone(V), Chunked(), noise)
+    dynamics = Dynamics(Alone(V), {"mu": flows}, h, scheme, noise=noise)
     system = System({"mu": start.replace(marks={**start.marks, **scheme.marks(start)}), "data": data})
-    *_, last = run(Simulation(game, scheme, lambda step: h), system, steps)  # type: ignore[arg-type]
+    *_, last = run(dynamics, system, steps)
     return last["mu"]
 
 
@@ -389,7 +389,7 @@ def test_a_step_in_parts_that_fails_names_its_flow(registry: Registry) -> None:
     changes = {"steps": 1, "step": 100.0, "dtype": "float32", "measures": {"nu": {"init": "data", "flows": flows}}}
     built = build(simple(registry, Power(), order=order, **changes), registry)  # the second half overflows, if nobody restarts
     with pytest.raises(NonFiniteError, match=r"measures\.nu\.flows\.1"):
-        list(run(built.simulation, built.system, 1))
+        list(run(built.dynamics, built.system, 1))
 
 
 def test_what_it_costs_is_what_it_does(registry: Registry) -> None:

@@ -1,4 +1,4 @@
-"""From an experiment to the simulation that it stands for."""
+"""From an experiment to its first system and the dynamics that move it."""
 
 import functools
 from collections.abc import Sequence
@@ -14,9 +14,8 @@ from measureflow.core.domain import Space
 from measureflow.core.measure import Particles, System
 from measureflow.core.noise import Keyed, Noise
 from measureflow.dynamics.divergence import begins_well, bounds_of
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import marked
-from measureflow.dynamics.scheme import Game
-from measureflow.dynamics.simulate import Simulation
 from measureflow.errors import ConfigError, MeasureflowError
 from measureflow.observe.metric import View
 from measureflow.observe.source import Setting, World
@@ -34,7 +33,7 @@ class Built:
     """An experiment ready to run: the first system, what moves it, and what metrics look through."""
 
     system: System
-    simulation: Simulation
+    dynamics: Dynamics
     view: View
 
     def dealt(self, team: Team, names: Sequence[str] | None) -> "Built":
@@ -49,11 +48,10 @@ class Built:
         for name in chosen:
             if measures[name].size < team.size:
                 raise MeasureflowError(f"sharded: {name!r} has {measures[name].size} atoms for {team.size} processes; leave it out")
-        reducer = Sharded(self.simulation.game.reducer, team)
-        game = attrs.evolve(self.simulation.game, reducer=reducer)
+        reducer = Sharded(self.dynamics.reducer, team)
         return Built(
             self.system.replace({name: part(measures[name], team) for name in chosen}),
-            attrs.evolve(self.simulation, game=game),
+            attrs.evolve(self.dynamics, reducer=reducer),
             attrs.evolve(self.view, reducer=reducer),
         )
 
@@ -61,17 +59,18 @@ class Built:
         return f"Built({self._rules()}, {self.system!r})"
 
     def _repr_html_(self) -> str:
-        players = self.simulation.game.players.items()
-        flows = [{"measure": name, "flows, in order": ", ".join(flow.kind for flow in flows) or "none"} for name, flows in players]
-        return notebook.table(self._rules(), flows) + self.system._repr_html_()
+        flows = self.dynamics.flows.items()
+        rows = [{"measure": name, "flows, in order": ", ".join(flow.kind for flow in each) or "none"} for name, each in flows]
+        return notebook.table(self._rules(), rows) + self.system._repr_html_()
 
     def _rules(self) -> str:
-        simulation, h = self.simulation, self.simulation.step(self.system.step)
-        return f"{simulation.game.coupling.kind}, {simulation.scheme.kind}, h = {h:.6g}"
+        dynamics, h = self.dynamics, self.dynamics.step_size(self.system.step)
+        order = "one after the other" if dynamics.scheme is None else dynamics.scheme.kind
+        return f"{dynamics.coupling.kind}, {order}, h = {h:.6g}"
 
 
 def build(e: Experiment, registry: Registry, where: str = "experiment", pick: Pick | None = None) -> Built:
-    """Draws the data and the initial measures, and ties the simulation together; raises ConfigError.
+    """Draws the data and the initial measures, and puts the dynamics together; raises ConfigError.
 
     `pick` names the reducer of each kind of sum under `reducer = "auto"`, by default as plugins do.
     """
@@ -80,15 +79,11 @@ def build(e: Experiment, registry: Registry, where: str = "experiment", pick: Pi
         world, moving = _drawn(e, noise, device_of(e))
     except MeasureflowError as error:
         raise ConfigError(where, [str(error)]) from None
-    players = {name: player.flows for name, player in e.measures.items()}
-    reducer = reducer_of(e, registry, pick)
-    game, system = Game(players, e.coupling, reducer, noise, e.in_place), System({**world.measures, **moving})
-    game = attrs.evolve(game, bounds=bounds_of(system, game, e.runaway))
-    return Built(
-        system,
-        Simulation(game, e.order, e.step),
-        View(e.coupling, reducer, noise, world.truth),
-    )
+    flows = {name: player.flows for name, player in e.measures.items()}
+    reducer, system = reducer_of(e, registry, pick), System({**world.measures, **moving})
+    dynamics = Dynamics(e.coupling, flows, e.step, e.order, reducer, noise, e.in_place)
+    dynamics = attrs.evolve(dynamics, bounds=bounds_of(system, dynamics, e.runaway))
+    return Built(system, dynamics, View(e.coupling, reducer, noise, world.truth))
 
 
 def reducer_of(e: Experiment, registry: Registry, pick: Pick | None = None) -> Reducer:

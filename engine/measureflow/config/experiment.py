@@ -46,7 +46,7 @@ class Experiment:
     - `steps` of size `step` are taken (h, which each flow's rate multiplies), in the `order` of a scheme;
     - `data` brings the measures that stand still, `measures` are those that move, `coupling` gives them their potentials;
     - `device` is a name of torch's, "auto" a GPU where there is one; `dtype` is that of every tensor;
-    - `reducer` None means: picked per reduction ("auto"); `in_place`: see `Game`;
+    - `reducer` None means: picked per reduction ("auto"); `in_place`: see `Dynamics`;
     - `sharded` names the measures that several processes hold in parts, None those of at least `SHARDED` atoms;
     - `on_trouble`, a state that is not finite or runs away, the run stops, or goes on from the last good state with half the
       step ("halve-step"); `runaway`: times as far from 0 as at the start, or as 1 where that is more, a coordinate may get;

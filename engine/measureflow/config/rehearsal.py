@@ -42,7 +42,7 @@ def _attempts(e: Experiment, built: Built) -> Iterator[Callable[[], object]]:
     for probe in e.metrics:
         yield partial(measured, built.system, built.view, [probe.metric])
     if e.steps:
-        yield partial(advance, built.simulation, built.system)
+        yield partial(advance, built.dynamics, built.system)
 
 
 class _SpentError(Exception):

@@ -13,18 +13,20 @@ from torch import Tensor
 from measureflow.core.measure import Particles, System
 from measureflow.core.schedule import Schedule
 from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Context, Flow, WrappedFlow
-from measureflow.dynamics.scheme import Game, Scheme
 from measureflow.errors import NonFiniteError
 from measureflow.parallel.group import Alone, Team
+
+Advance = Callable[[Dynamics, System], System]  # takes one step
 
 LOOK = 10  # steps after which a run waits for the device to hear whether all is well, where nobody looks sooner
 HEAVIEST = math.log(1e30)  # log-mass of an atom: its product with a potential of 1e8 still fits in float32
 
 
-def sound(system: System, game: Game) -> Bool[Tensor, ""]:
+def sound(system: System, dynamics: Dynamics) -> Bool[Tensor, ""]:
     """Whether every moving measure is finite and within its bounds, left on the device: reading it is what waits."""
-    parts = [_sound(system[name], game.bounds.get(name, math.inf)) for name in game.players]
+    parts = [_sound(system[name], dynamics.bounds.get(name, math.inf)) for name in dynamics.flows]
     return functools.reduce(torch.logical_and, parts) if parts else torch.ones((), dtype=torch.bool)
 
 
@@ -52,9 +54,9 @@ def begins_well(mu: Particles) -> bool:
     return bool(_sound(mu, math.inf))
 
 
-def bounds_of(system: System, game: Game, times: float) -> dict[str, float]:
+def bounds_of(system: System, dynamics: Dynamics, times: float) -> dict[str, float]:
     """How far a coordinate of each moving measure may get: `times` as far as it starts, or as 1 where that is more."""
-    starts = {name: reach(system[name]) for name in game.players}
+    starts = {name: reach(system[name]) for name in dynamics.flows}
     return {name: times * max(1.0, far) for name, far in starts.items() if math.isfinite(far)}
 
 
@@ -82,9 +84,9 @@ class Guard:
         """Takes a system for good."""
         self.good, self.well = system, True
 
-    def see(self, system: System, game: Game) -> None:
+    def see(self, system: System, dynamics: Dynamics) -> None:
         """Takes note of the next system, without waiting."""
-        self.well = sound(system, game) & self.well
+        self.well = sound(system, dynamics) & self.well
 
     def due(self, step: int, last: int) -> bool:
         """Whether this step is one to look at."""
@@ -94,34 +96,35 @@ class Guard:
         """Whether all systems seen since the good one were sound, in every process: waits for the device."""
         return not self.team.any(not bool(self.well))
 
-    def blame(self, scheme: Scheme, game: Game, step: Schedule, until: int) -> NonFiniteError:
+    def blame(self, dynamics: Dynamics, until: int, advance: Advance) -> NonFiniteError:
         """Takes the steps from the good system again, and the one that fails flow by flow.
 
         Returns the error that names the step, the measure, the flow and the remedy, with the last good system. Steps that
         overwrite the systems they begin with cannot be taken again: the error then says so and has no such system.
         """
-        if game.in_place:
+        if dynamics.in_place:
             return NonFiniteError(
-                f"the state became non-finite or ran away by step {until}: lower step (now {step(until - 1):g}); steps in place "
-                "may have overwritten the state before it: in_place = false names the flow and keeps the last good state"
+                f"the state became non-finite or ran away by step {until}: lower step (now {dynamics.step_size(until - 1):g}); "
+                "steps in place may have overwritten the state before it: in_place = false names the flow and keeps the last good "
+                "state"
             )
         good = self.good
         while good.step < until:
-            h = step(good.step)
-            following = scheme.advance(good, game, h).tick(h)
-            if self.team.any(not bool(sound(following, game))):
+            following = advance(dynamics, good)
+            if self.team.any(not bool(sound(following, dynamics))):
                 break
             good = following
-        return NonFiniteError(_which(scheme, game, good, step(good.step)), good)
+        return NonFiniteError(_which(dynamics, good, advance), good)
 
 
-def _which(scheme: Scheme, game: Game, system: System, h: float) -> str:
+def _which(dynamics: Dynamics, system: System, advance: Advance) -> str:
     """What to say of the step that fails from this system, which is taken again with every flow watched."""
-    watched = {name: tuple(_Watched(flow, game.bounds) for flow in flows) for name, flows in game.players.items()}
+    watched = {name: tuple(_Watched(flow, dynamics.bounds) for flow in flows) for name, flows in dynamics.flows.items()}
     try:
-        scheme.advance(system, attrs.evolve(game, players=watched), h)
+        advance(attrs.evolve(dynamics, flows=watched), system)
     except NonFiniteError as error:
         return str(error)
+    h = dynamics.step_size(system.step)
     return f"the state became non-finite or ran away at step {system.step + 1}: lower step (now {h:g})"
 
 

@@ -8,7 +8,8 @@ import attrs
 from measureflow.core.measure import System
 from measureflow.core.schedule import Halved, Schedule
 from measureflow.dynamics.divergence import Guard, sound
-from measureflow.dynamics.simulate import Simulation, run
+from measureflow.dynamics.dynamics import Dynamics
+from measureflow.dynamics.simulate import advance, run
 from measureflow.errors import NonFiniteError
 from measureflow.run.events import Event
 from measureflow.run.far import Far
@@ -19,13 +20,13 @@ _AGAIN = "start again with a smaller step, or lower `runaway` to notice sooner"
 
 
 def recovering(
-    simulation: Simulation, system: System, steps: int, guard: Guard, far: Far, note: Callable[[Event], None]
+    dynamics: Dynamics, system: System, steps: int, guard: Guard, far: Far, note: Callable[[Event], None]
 ) -> Iterator[System]:
     """As `run`; if a step fails, goes on from the last good system with half the step and notes it, HALVINGS times in all.
 
     Stops at once if not even the smallest step that is left leads on from there.
     """
-    systems = run(simulation, system, steps, guard)
+    systems = run(dynamics, system, steps, guard)
     while True:
         try:
             yield from systems
@@ -35,21 +36,21 @@ def recovering(
                 raise
             last, away = error.last, far.words(error.last, AFAR * far.runaway)
             before = f"the state before that was already far out ({away})" if away else ""
-            _check_hope(simulation, error, before, guard)
+            _check_hope(dynamics, error, before, guard)
             why = f"{error}; {before}: if it does not come back, {_AGAIN}" if before else str(error)
-        simulation = attrs.evolve(simulation, step=halved(simulation.step, (last.step,)))
-        note(_event(why, last, simulation.step))
-        systems = itertools.islice(run(simulation, last, steps, guard), 1, None)  # the last good system was shown
+        dynamics = attrs.evolve(dynamics, step_size=halved(dynamics.step_size, (last.step,)))
+        note(_event(why, last, dynamics.step_size))
+        systems = itertools.islice(run(dynamics, last, steps, guard), 1, None)  # the last good system was shown
 
 
-def _check_hope(simulation: Simulation, error: NonFiniteError, before: str, guard: Guard) -> None:
+def _check_hope(dynamics: Dynamics, error: NonFiniteError, before: str, guard: Guard) -> None:
     """Raises NonFiniteError if no halving is left, or if even the smallest step that they lead to fails."""
-    last, left = error.last, HALVINGS - len(halvings_of(simulation.step))
+    last, left = error.last, HALVINGS - len(halvings_of(dynamics.step_size))
     if left == 0:
         raise NonFiniteError(f"after {HALVINGS} halvings of the step, {error}", last) from None
-    least = simulation.step(last.step) * 0.5**left
-    following = simulation.scheme.advance(last, simulation.game, least).tick(least)
-    if guard.team.any(not bool(sound(following, simulation.game))):
+    least = dynamics.step_size(last.step) * 0.5**left
+    following = advance(attrs.evolve(dynamics, step_size=least), last)
+    if guard.team.any(not bool(sound(following, dynamics))):
         already = f" ({before})" if before else ""
         raise NonFiniteError(f"{error}; halving does not help{already}, even h = {least:g} fails: {_AGAIN}", last) from None
 

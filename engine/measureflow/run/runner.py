@@ -113,8 +113,8 @@ def _resumed(e: Experiment, registry: Registry, asked: Asked) -> System:
             f"{folder}: already at step {system.step} of {e.steps}; --steps N with N > {system.step} goes on to step N"
         )
     stage.team.led(functools.partial(_continued, e, stage, system.step))
-    step = halved(e.step, halvings_in(read_events(folder)))
-    built = attrs.evolve(built, system=system, simulation=attrs.evolve(built.simulation, step=step)).dealt(stage.team, e.sharded)
+    dynamics = attrs.evolve(built.dynamics, step_size=halved(e.step, halvings_in(read_events(folder))))
+    built = attrs.evolve(built, system=system, dynamics=dynamics).dealt(stage.team, e.sharded)
     del system  # what others hold is let go
     return _run(e, built, stage)
 
@@ -175,10 +175,10 @@ def stage_of(e: Experiment, asked: Asked) -> Stage:
 
 def systems_of(e: Experiment, built: Built, guard: Guard, note: Callable[[Event], None]) -> Iterator[System]:
     """Each system of an experiment up to its last step; trouble stops it or, where it says so, halves the step."""
-    far = Far(built.simulation.game.bounds, e.runaway, guard.team)
+    far = Far(built.dynamics.bounds, e.runaway, guard.team)
     if e.on_trouble == "stop":
-        return ended(run(built.simulation, built.system, e.steps, guard), far, note)
-    return ended(recovering(built.simulation, built.system, e.steps, guard, far, note), far, note)
+        return ended(run(built.dynamics, built.system, e.steps, guard), far, note)
+    return ended(recovering(built.dynamics, built.system, e.steps, guard, far, note), far, note)
 
 
 def _run(e: Experiment, built: Built, stage: Stage) -> System:

@@ -83,4 +83,4 @@ class Trial:
     @functools.cached_property
     def _here(self) -> tuple[Built, System]:
         built = self.built()
-        return built, advance(built.simulation, advance(built.simulation, built.system))
+        return built, advance(built.dynamics, advance(built.dynamics, built.system))

@@ -9,8 +9,8 @@ from torch import Tensor
 from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.dynamics.blocks import step_of
 from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game
 from measureflow.errors import MeasureflowError
 
 
@@ -32,22 +32,23 @@ def along(mu: Particles, field: Field) -> Field:
     return field if grad is None else Field(field.maybe_value, mu.domain.tangent(mu.points, grad))
 
 
-def moved(name: str, system: System, game: Game, h: float, potential: Potential) -> Particles:
+def moved(name: str, system: System, dynamics: Dynamics, h: float, potential: Potential) -> Particles:
     """Measure `name` after its whole list of flows, all of which see the one given potential."""
     mu = system[name]
-    for position, flow in enumerate(game.players[name]):
-        if game.seen(flow, mu) is not mu:
+    for position, flow in enumerate(dynamics.flows[name]):
+        if dynamics.visible(flow, mu) is not mu:
             raise MeasureflowError(
                 f"measures.{name}.flows.{position} ({flow.kind}): sums over atoms by itself (parts = False), and this order needs "
                 f"gradients at parts of {name!r}; keep {name!r} out of `sharded`"
             )
-        mu = step_of(flow, mu, potential, h, game.context(name, position, system.replace({name: mu})))
+        mu = step_of(flow, mu, potential, h, dynamics.context(name, position, system.replace({name: mu})))
     return mu
 
 
-def stepped(system: System, game: Game, h: float, potential: Callable[[str], Potential]) -> System:
-    """Every measure of the game that has flows moved at once, each by its own potential."""
-    return system.replace({name: moved(name, system, game, h, potential(name)) for name, flows in game.players.items() if flows})
+def stepped(system: System, dynamics: Dynamics, h: float, potential: Callable[[str], Potential]) -> System:
+    """Every measure that has flows moved at once, each by its own potential."""
+    moving = [name for name, flows in dynamics.flows.items() if flows]
+    return system.replace({name: moved(name, system, dynamics, h, potential(name)) for name in moving})
 
 
 def jumps(kind: str, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:

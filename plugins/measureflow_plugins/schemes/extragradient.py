@@ -6,8 +6,9 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.core.measure import System
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game, Scheme
+from measureflow.dynamics.scheme import Scheme
 from measureflow_plugins.schemes._fields import Pinned, jumps, stepped
 
 
@@ -27,6 +28,6 @@ class Extragradient(Scheme):
     def objections(self, players: Mapping[str, tuple[Flow, ...]]) -> Iterable[str]:
         return jumps(self.kind, players)
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        ahead = stepped(system, game, h, lambda name: Pinned(game.potential(name, system), system[name]))
-        return stepped(system, game, h, lambda name: Pinned(game.potential(name, ahead), ahead[name]))
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        ahead = stepped(system, dynamics, h, lambda name: Pinned(dynamics.potential(name, system), system[name]))
+        return stepped(system, dynamics, h, lambda name: Pinned(dynamics.potential(name, ahead), ahead[name]))

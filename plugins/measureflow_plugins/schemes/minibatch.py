@@ -8,8 +8,9 @@ import attrs
 
 from measureflow.core.measure import Particles, System
 from measureflow.core.schedule import within
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
+from measureflow.dynamics.scheme import Scheme, WrappedScheme
 from measureflow.errors import MeasureflowError, unknown
 from measureflow_plugins.schemes.sequential import Sequential
 
@@ -38,19 +39,19 @@ class Minibatch(WrappedScheme):
             yield f"order.of: {self.of!r} moves; a batch is drawn from a measure that stands still, such as 'data'"
         yield from super().objections(players)
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        seen = system.replace({self.of: self._batch(system, game)})
-        return self.scheme.advance(seen, game, h).replace({self.of: system[self.of]})
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        seen = system.replace({self.of: self._batch(system, dynamics)})
+        return self.scheme.advance(seen, dynamics, h).replace({self.of: system[self.of]})
 
-    def _batch(self, system: System, game: Game) -> Particles:
+    def _batch(self, system: System, dynamics: Dynamics) -> Particles:
         if self.of not in system:
             raise MeasureflowError(f"order.of: {unknown('measure', self.of, system.measures)}")
         whole = system[self.of]
         n = whole.whole
         if self.batch > n:
             raise MeasureflowError(f"order.batch: {self.batch} is more than the {n} atoms of {self.of!r}; lower it")
-        keys = game.noise.at("minibatch", system.step).uniform_rows(range(n), whole.points, "who")
-        some = game.reducer.take(whole, keys.topk(self.batch).indices)
+        keys = dynamics.noise.at("minibatch", system.step).uniform_rows(range(n), whole.points, "who")
+        some = dynamics.reducer.take(whole, keys.topk(self.batch).indices)
         share = math.log(n / self.batch)
         if whole.equal:  # equal masses stay stored once
             size = (self.batch,)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game, Scheme
+from measureflow.dynamics.scheme import Scheme
 from measureflow_plugins.schemes._fields import along, jumps, stepped
 
 VALUE, GRAD = "optimistic.value", "optimistic.grad"
@@ -34,16 +35,16 @@ class Optimistic(Scheme):
     def marks(self, mu: Particles) -> Mapping[str, Tensor]:
         return {VALUE: torch.zeros_like(mu.points[:, 0]), GRAD: torch.zeros_like(mu.points)}
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        now = {name: _field(name, system, game) for name, flows in game.players.items() if flows}
-        after = stepped(system, game, h, lambda name: _Known(_extrapolated(now[name], system[name], system.step)))
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        now = {name: _field(name, system, dynamics) for name, flows in dynamics.flows.items() if flows}
+        after = stepped(system, dynamics, h, lambda name: _Known(_extrapolated(now[name], system[name], system.step)))
         return after.replace({name: _remembering(after[name], field) for name, field in now.items()})
 
 
-def _field(name: str, system: System, game: Game) -> Field:
+def _field(name: str, system: System, dynamics: Dynamics) -> Field:
     """The field of measure `name` at its own atoms."""
     mu = system[name]
-    return along(mu, game.potential(name, system)(mu.points, Need.BOTH))
+    return along(mu, dynamics.potential(name, system)(mu.points, Need.BOTH))
 
 
 @final

@@ -5,7 +5,9 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.core.measure import System
-from measureflow.dynamics.scheme import Game, Scheme
+from measureflow.dynamics.dynamics import Dynamics
+from measureflow.dynamics.scheme import Scheme
+from measureflow.dynamics.simulate import one_after_the_other
 
 
 @final
@@ -16,7 +18,5 @@ class Sequential(Scheme):
     kind: ClassVar[str] = "sequential"
     in_place: ClassVar[bool] = True
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        for name in game.players:
-            system = system.replace({name: game.walk(name, system, h, game.in_place)})
-        return system
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        return one_after_the_other(system, dynamics, h)

@@ -5,7 +5,9 @@ from typing import ClassVar, final
 import attrs
 
 from measureflow.core.measure import System
-from measureflow.dynamics.scheme import Game, Scheme
+from measureflow.dynamics.dynamics import Dynamics
+from measureflow.dynamics.scheme import Scheme
+from measureflow.dynamics.simulate import apply_flows
 
 
 @final
@@ -15,5 +17,5 @@ class Simultaneous(Scheme):
 
     kind: ClassVar[str] = "simultaneous"
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        return system.replace({name: game.walk(name, system, h) for name in game.players})
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        return system.replace({name: apply_flows(dynamics, name, system, h) for name in dynamics.flows})

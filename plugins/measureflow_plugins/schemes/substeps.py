@@ -7,8 +7,9 @@ import attrs
 
 from measureflow.core.measure import System
 from measureflow.core.schedule import MANY, within
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, Resting
-from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
+from measureflow.dynamics.scheme import Scheme, WrappedScheme
 from measureflow_plugins.schemes.sequential import Sequential
 
 
@@ -30,15 +31,15 @@ class Substeps(WrappedScheme):
     def inner(self) -> Scheme:
         return self.of
 
-    def advance(self, system: System, game: Game, h: float) -> System:
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
         for part in range(self.parts):
-            system = self.of.advance(system, self._part(game, part), h / self.parts)
+            system = self.of.advance(system, self._part(dynamics, part), h / self.parts)
         return system
 
-    def _part(self, game: Game, part: int) -> Game:
+    def _part(self, dynamics: Dynamics, part: int) -> Dynamics:
         first, last = part == 0, part == self.parts - 1
-        players = {name: tuple(_turns(flows, first, last)) for name, flows in game.players.items()}
-        return attrs.evolve(game, players=players, noise=game.noise.at("part", part))
+        flows = {name: tuple(_turns(each, first, last)) for name, each in dynamics.flows.items()}
+        return attrs.evolve(dynamics, flows=flows, noise=dynamics.noise.at("part", part))
 
 
 def _turns(flows: Iterable[Flow], first: bool, last: bool) -> Iterator[Flow]:

@@ -52,4 +52,4 @@ def cheap_clocks(run: Run, steps: np.ndarray) -> dict[str, np.ndarray]:
 def pairs_per_step(run: Run, registry: Registry) -> float:
     """Pair interactions of one step, which is taken to count them; raises MeasureflowError where that cannot be done here."""
     built = rebuilt(run, registry)
-    return float(pairs(built.simulation, built.system))
+    return float(pairs(built.dynamics, built.system))

@@ -93,7 +93,7 @@ def learned(built: Built, system: System, mesh: Mesh) -> Float[Tensor, " rc"]:
     Where only some atoms of a measure that the energy reads were saved, they stand for the whole if all masses are equal, and
     otherwise would give a wrong density.
     """
-    thinned = [name for name in built.simulation.game.players if system[name].whole > system[name].size]
+    thinned = [name for name in built.dynamics.flows if system[name].whole > system[name].size]
     uneven = [name for name in thinned if not bool((system[name].mass == system[name].mass[0]).all())]
     seen = _as_built(system, built)
     try:
@@ -121,7 +121,7 @@ def teacher(built: Built, mesh: Mesh) -> Float[Tensor, " rc"] | None:
 
 def _as_built(system: System, built: Built) -> System:
     """The saved measures on the device of the built ones, the whole data among them."""
-    moved = {name: scaled_up(_to(system[name], built.system[name])) for name in built.simulation.game.players}
+    moved = {name: scaled_up(_to(system[name], built.system[name])) for name in built.dynamics.flows}
     return System({**built.system.measures, **moved}, system.step, system.time)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import torch
 
-from measureflow.api import MeasureflowError, Particles, Simulation, System, advance
+from measureflow.api import Dynamics, MeasureflowError, Particles, System, advance
 from measureflow.reduction.reducer import Local, Reducer, Request, auto
 
 
@@ -34,15 +34,15 @@ def _repeated(mu: Particles, size: int) -> Particles:
     return taken.replace(log_mass=taken.log_mass + shift)
 
 
-def through(reducer: Reducer, simulation: Simulation) -> Simulation:
-    """The same simulation with its sums evaluated by `reducer`."""
-    return attrs.evolve(simulation, game=attrs.evolve(simulation.game, reducer=reducer))
+def through(reducer: Reducer, dynamics: Dynamics) -> Dynamics:
+    """The same dynamics with its sums evaluated by `reducer`."""
+    return attrs.evolve(dynamics, reducer=reducer)
 
 
-def pairs(simulation: Simulation, system: System) -> int:
+def pairs(dynamics: Dynamics, system: System) -> int:
     """Pair interactions of one step: n x m summed over its reductions, as a reducer is asked for them."""
     asked: list[int] = []
-    reducer = simulation.game.reducer
+    reducer = dynamics.reducer
     if not isinstance(reducer, Local):
         raise MeasureflowError(f"reducer: {reducer} hides its reductions, so that pairs cannot be counted; name a local one")
 
@@ -50,7 +50,7 @@ def pairs(simulation: Simulation, system: System) -> int:
         asked.append(request.n_out * request.n_in)
         return reducer
 
-    advance(through(auto(pick), simulation), system)
+    advance(through(auto(pick), dynamics), system)
     return sum(asked)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from measureflow.api import MeasureflowError, Simulation, System, advance, build, load
+from measureflow.api import Dynamics, MeasureflowError, System, advance, build, load
 from measureflow.cli import FOLDER, SETTINGS
 from measureflow.config.build import reducer_of
 from measureflow.config.memory import WORKING_COPIES, device_of, free_on
@@ -25,7 +25,7 @@ from measureflow_tools.analysis.timing import exponent, pairs, resized, through
 from measureflow_tools.plotting.style import look
 
 Row = dict[str, float | int | str]
-Firsts = dict[str, tuple[Simulation, float]]  # by kind of reducer: what takes steps, and seconds of its first
+Firsts = dict[str, tuple[Dynamics, float]]  # by kind of reducer: what takes steps, and seconds of its first
 FIGURES = ("reducer", "ms", "fastest_ms", "first_ms", "pairs", "pairs_per_second", "ratio")
 
 
@@ -53,14 +53,14 @@ def bench(
     experiment = next(iter(experiments.values()))
     built = build(experiment, registry, str(file))
     evaluated = {kind: reducer_of(e, registry) for kind, e in experiments.items()}
-    simulations = {kind: through(reducer, built.simulation) for kind, reducer in evaluated.items()}
+    variants = {kind: through(reducer, built.dynamics) for kind, reducer in evaluated.items()}
     grid = [dict(zip(sizes, chosen, strict=True)) for chosen in itertools.product(*sizes.values())]
     rows: list[Row] = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for chosen in bar.track(grid, description=experiment.name):
             _affordable(built.system, chosen)
             system = resized(built.system, chosen)
-            there, failed = _working(simulations, system)
+            there, failed = _working(variants, system)
             for kind, why in failed.items():
                 click.echo(f"{kind}: {why}", err=True)
             if not there:
@@ -111,14 +111,14 @@ def _count(name: str, text: str) -> int:
     return int(value)
 
 
-def _working(simulations: Mapping[str, Simulation], system: System) -> tuple[Firsts, dict[str, str]]:
-    """Each simulation that can take a step, with the seconds of its first, which may compile; and why the others cannot."""
+def _working(variants: Mapping[str, Dynamics], system: System) -> tuple[Firsts, dict[str, str]]:
+    """Each of them that can take a step, with the seconds of its first, which may compile; and why the others cannot."""
     device = next(iter(system.measures.values())).points.device
     there: Firsts = {}
     failed: dict[str, str] = {}
-    for kind, simulation in simulations.items():
+    for kind, dynamics in variants.items():
         try:
-            there[kind] = simulation, timed(functools.partial(advance, simulation, system), device)
+            there[kind] = dynamics, timed(functools.partial(advance, dynamics, system), device)
         except MeasureflowError as error:
             failed[kind] = str(error)
     return there, failed
@@ -126,10 +126,10 @@ def _working(simulations: Mapping[str, Simulation], system: System) -> tuple[Fir
 
 def _measured(there: Firsts, system: System, sizes: Mapping[str, int], rounds: int) -> list[Row]:
     """A row for each reducer; its first step, which may compile, counts for `first_ms` alone."""
-    simulations, firsts = [simulation for simulation, _ in there.values()], [first for _, first in there.values()]
-    one = simulations[0]
-    atoms = {name: system[name].size for name in (*sizes, *one.game.players)}
-    works = [functools.partial(advance, simulation, system) for simulation in simulations]
+    variants, firsts = [dynamics for dynamics, _ in there.values()], [first for _, first in there.values()]
+    one = variants[0]
+    atoms = {name: system[name].size for name in (*sizes, *one.flows)}
+    works = [functools.partial(advance, dynamics, system) for dynamics in variants]
     times = alternating(works, rounds, next(iter(system.measures.values())).points.device)
     medians, count = [statistics.median(taken) for taken in times], pairs(one, system)
     rows: list[Row] = []

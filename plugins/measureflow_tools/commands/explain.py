@@ -41,7 +41,7 @@ def explain(registry: Registry, file: Path, settings: tuple[str, ...], measure: 
     if chosen is not None and not isinstance(chosen, Local):
         raise MeasureflowError(f"reducer: {chosen.kind} hides its sums, so that nothing can be said of them; name a local one")
     told = Told(_named(chosen) if chosen else _picked(registry), measure)
-    advance(through(Served(told.serve), built.simulation), built.system)
+    advance(through(Served(told.serve), built.dynamics), built.system)
     for line in (*_lines(told), _total(told)):
         click.echo(line)
 

@@ -59,11 +59,10 @@ def refined(order: Scheme) -> Scheme:
 def ended(one: Run, registry: Registry, where: str, tick: Callable[[], object]) -> Rows:
     """The metrics after the last step, `tick` called after each; all runs of one seed follow the same Brownian paths."""
     built = build(one.experiment, registry, where)
-    simulation = built.simulation
+    dynamics = built.dynamics
     if one.part != STEP:
-        game = attrs.evolve(simulation.game, noise=Coarse(simulation.game.noise, PARTS))
-        simulation = attrs.evolve(simulation, game=game)
-    for system in run(simulation, built.system, one.experiment.steps):
+        dynamics = attrs.evolve(dynamics, noise=Coarse(dynamics.noise, PARTS))
+    for system in run(dynamics, built.system, one.experiment.steps):
         if system.step:
             tick()
     tests = [{TEST: resampled(system[TEST], built.view.noise.at("bootstrap", TEST, i))} for i in range(one.tests)]

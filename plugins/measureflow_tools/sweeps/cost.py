@@ -22,7 +22,7 @@ def seconds(cases: Mapping[str, Sequence[Member]], registry: Registry) -> dict[s
 def taken(e: Experiment, registry: Registry) -> float:
     """Seconds of a run here, metrics not counted."""
     built = build(e, registry, e.name)
-    work = functools.partial(advance, built.simulation, built.system)
+    work = functools.partial(advance, built.dynamics, built.system)
     device = device_of(e)
     work()
     return e.steps * statistics.median(timed(work, device) for _ in range(STEPS))

@@ -11,9 +11,9 @@ from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.core.noise import Keyed, Noise
 from measureflow.core.schedule import Schedule
 from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, marked
-from measureflow.dynamics.scheme import Game
-from measureflow.reduction.chunked import Chunked
+from measureflow.dynamics.simulate import apply_flows
 from measureflow.testing.families.noises import Watched
 from measureflow.testing.problems.common import rebuilt
 from measureflow.testing.problems.probes import COUNT, CountingFlow, around
@@ -34,8 +34,8 @@ def start(flow: Flow, trial: Trial, size: int = SIZE, seed: int = 0) -> System:
 
 def after(flow: Flow, system: System, h: float = H, potential: Potential | None = None, noise: Noise | None = None) -> Particles:
     """The measure after one step as the engine takes it."""
-    game = Game({"mu": (flow,)}, Alone(potential or quadratic(system["mu"].dim)), Chunked(), noise or Keyed(0))
-    return game.walk("mu", system, h)
+    dynamics = Dynamics(Alone(potential or quadratic(system["mu"].dim)), {"mu": (flow,)}, 1.0, noise=noise or Keyed(0))
+    return apply_flows(dynamics, "mu", system, h)
 
 
 @promise("set `local` and `pointwise` of the class to True or False")

@@ -29,7 +29,7 @@ def _stage(trial: Trial) -> Iterator[Stage]:
         folder.mkdir()
         here.mkdir()
         with contextlib.chdir(here):
-            yield Stage("trial", folder, 2, 0, tuple(built.simulation.game.players), quiet=True)
+            yield Stage("trial", folder, 2, 0, tuple(built.dynamics.flows), quiet=True)
 
 
 def _systems(trial: Trial) -> list[System]:

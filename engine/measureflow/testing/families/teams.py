@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from measureflow.core.measure import Need, Particles, System
-from measureflow.core.noise import Keyed
 from measureflow.dynamics.coupling import Coupling
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow
-from measureflow.dynamics.scheme import Game, Scheme
-from measureflow.dynamics.simulate import advance
+from measureflow.dynamics.scheme import Scheme
+from measureflow.dynamics.simulate import advance, apply_flows
 from measureflow.errors import MeasureflowError
 from measureflow.observe.metric import Metric
 from measureflow.observe.observer import measured
@@ -51,8 +51,8 @@ def many_processes(flow: Flow, trial: Trial) -> Found:
     wanted = flows.after(flow, system)
 
     def work(team: Team) -> Particles:
-        game = Game({"mu": (flow,)}, Alone(quadratic(system["mu"].dim)), Sharded(Chunked(), team), Keyed(0))
-        return game.walk("mu", _dealt(system, team), flows.H)
+        dynamics = Dynamics(Alone(quadratic(system["mu"].dim)), {"mu": (flow,)}, 1.0, reducer=Sharded(Chunked(), team))
+        return apply_flows(dynamics, "mu", _dealt(system, team), flows.H)
 
     yield from _agree("", _joined(work), wanted)
 
@@ -111,20 +111,20 @@ def measured_in_parts(metric: Metric, trial: Trial) -> Found:
             yield close(name, torch.tensor(row[name], dtype=torch.float64), value, metrics.ROUNDING)
 
 
-@promise("move measures by game.walk, or ask potentials and contexts of the game")
+@promise("move measures by apply_flows, or ask the dynamics for potentials and contexts")
 def played_in_parts(scheme: Scheme, trial: Trial) -> Found:
     """Two processes that hold the measures in parts take the steps that one process takes."""
     built = trial.built(order=scheme)
     wanted = built.system
     for _ in range(2):
-        wanted = advance(built.simulation, wanted)
+        wanted = advance(built.dynamics, wanted)
     names = [name for name, mu in built.system.measures.items() if mu.size >= PROCESSES]
 
     def work(team: Team) -> System:
         mine = built.dealt(team, names)
         system = mine.system
         for _ in range(2):
-            system = advance(mine.simulation, system)
+            system = advance(mine.dynamics, system)
         return system.replace({name: mine.view.reducer.whole(mu) for name, mu in system.measures.items()})
 
     for system in together(PROCESSES, work):

@@ -10,8 +10,9 @@ from torch import Tensor
 from measureflow.core.measure import Particles, System
 from measureflow.core.noise import Noise
 from measureflow.dynamics.coupling import Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Context, Flow, WrappedFlow
-from measureflow.dynamics.scheme import Game, Scheme, WrappedScheme
+from measureflow.dynamics.scheme import Scheme, WrappedScheme
 from measureflow.testing.promise import InapplicableError
 
 COUNT = "count"  # the mark (M,), and the name of a measure that the counting flow reads
@@ -57,9 +58,9 @@ class CountingScheme(WrappedScheme):
     def marks(self, mu: Particles) -> Mapping[str, Tensor]:
         return {**self.inner.marks(mu), COUNT: torch.zeros_like(mu.points[:, 0])}
 
-    def advance(self, system: System, game: Game, h: float) -> System:
-        after = self.inner.advance(system, game, h)
-        return after.replace({name: _counted(after[name], system[name]) for name in game.players})
+    def advance(self, system: System, dynamics: Dynamics, h: float) -> System:
+        after = self.inner.advance(system, dynamics, h)
+        return after.replace({name: _counted(after[name], system[name]) for name in dynamics.flows})
 
 
 def _counted(after: Particles, before: Particles) -> Particles:

@@ -11,9 +11,9 @@ from measureflow.core.feature import Feature
 from measureflow.core.measure import Field, Need, Particles, System
 from measureflow.core.noise import Keyed, Noise
 from measureflow.dynamics.coupling import Coupling, Potential
+from measureflow.dynamics.dynamics import Dynamics
 from measureflow.dynamics.flow import Flow, marked
-from measureflow.dynamics.scheme import Game
-from measureflow.reduction.chunked import Chunked
+from measureflow.dynamics.simulate import apply_flows
 from measureflow.reduction.reducer import Reducer
 
 
@@ -94,7 +94,7 @@ def stepped(
     potential = potential or quadratic(mu.dim)
     mu = mu if mu.marks else marked(mu, (flow,), Keyed(0))
     system = System({"mu": mu, "data": measure(Space(mu.domain, mu.dim), 7, seed=9) if data is None else data})
-    return Game({"mu": (flow,)}, Alone(potential), Chunked(), noise).walk("mu", system, h)
+    return apply_flows(Dynamics(Alone(potential), {"mu": (flow,)}, h, noise=noise), "mu", system, h)
 
 
 def copied(system: System) -> dict[str, Tensor]:
