@@ -70,9 +70,9 @@ def fields(cls: Any, defaults: Any = {}) -> str:  # noqa: B006 - read only
     own = [a for a in attrs.fields(attrs.resolve_types(cls)) if a.init]
     if not own:
         return "No keys besides `kind`.\n\n"
-    rows = [f"| `{a.alias}` | {words(a.type)} | {default(a, defaults)} |" for a in own]
+    rows = [f"| `{a.alias}` | {words(config.writable(a.type))} | {default(a, defaults)} |" for a in own]
     table = "| key | takes | default |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
-    inner = {t: a.alias for a in own for t in parts_of(a.type) if attrs.has(t) and t not in (Probe, Watch)}
+    inner = {t: a.alias for a in own for t in parts_of(config.writable(a.type)) if attrs.has(t) and t not in (Probe, Watch)}
     return table + "".join(f"Each table of `{alias}`: {prose(t)}{fields(t)}" for t, alias in inner.items())
 
 

@@ -17,6 +17,7 @@ from measureflow.dynamics.simulate import advance, apply_flows, run
 from measureflow.errors import MeasureflowError
 from measureflow.observe.metric import Metric, View
 from measureflow.observe.observer import Looks, Observer, See, Stage, measured, never
+from measureflow.observe.simulation import simulate
 from measureflow.observe.source import Init, Setting, Source, Truth, World
 from measureflow.plugins.registry import Registry, hookimpl
 from measureflow.plugins.registry import load as load_plugins
@@ -87,6 +88,7 @@ __all__ = [
     "resume",
     "run",
     "scheduled",
+    "simulate",
     "start",
     "within",
 ]

@@ -9,6 +9,7 @@ from measureflow import notebook
 from measureflow.config import structure as config
 from measureflow.core.schedule import LARGEST, LONGEST, Schedule, as_schedule, within
 from measureflow.dynamics.coupling import Coupling
+from measureflow.dynamics.divergence import RUNAWAY
 from measureflow.dynamics.flow import Flow
 from measureflow.dynamics.scheme import Scheme
 from measureflow.observe.observer import Probe, Watch
@@ -67,7 +68,7 @@ class Experiment:
     in_place: bool = False
     sharded: tuple[str, ...] | None = None
     on_trouble: Literal["stop", "halve-step"] = "stop"
-    runaway: float = attrs.field(default=1e6, validator=within(1.0))
+    runaway: float = attrs.field(default=RUNAWAY, validator=within(1.0))
     metrics: tuple[Probe, ...] = ()
     observers: tuple[Watch, ...] = ()
 

@@ -7,7 +7,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -131,6 +131,8 @@ def unstructure(value: Any) -> Any:
         return {str(key): unstructure(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [unstructure(item) for item in value]
+    if callable(value):
+        raise MeasureflowError(f"{value!r:.60} cannot be written into a config, as a run folder needs; use `simulate` instead")
     return value
 
 
@@ -261,7 +263,7 @@ def _attributes(c: cattrs.Converter, value: Any, cls: Any, also: tuple[str, ...]
     for name, a in fields.items():
         if name in value:
             try:
-                item = c.structure(value[name], a.type) if a.type not in (Any, object) else value[name]
+                item = c.structure(value[name], writable(a.type)) if a.type not in (Any, object) else value[name]
                 item = a.converter(item) if callable(a.converter) else item
                 if a.validator:
                     a.validator(None, a, item)
@@ -273,6 +275,13 @@ def _attributes(c: cattrs.Converter, value: Any, cls: Any, also: tuple[str, ...]
     if errors:
         raise ClassValidationError(cls.__name__, errors, cls)
     return cls(**known)
+
+
+def writable(t: Any) -> Any:
+    """The part of a field's type that a config can write: a function can be given in Python only."""
+    parts = typing.get_args(t) if isinstance(t, types.UnionType) or typing.get_origin(t) is typing.Union else ()
+    written = tuple(part for part in parts if typing.get_origin(part) is not Callable)
+    return typing.Union[written] if len(written) < len(parts) else t  # noqa: UP007
 
 
 def _triggered(c: cattrs.Converter, registry: Registry, value: Any, base: Any) -> tuple[Any, Every]:

@@ -84,11 +84,15 @@ class Particles(Measure):
                 raise ValueError(f"mark {name!r} must start with {self.size} rows, got shape {tuple(mark.shape)}")
 
     @classmethod
-    def uniform(cls, points: Float[Tensor, "M d"], domain: Domain, total: float = 1.0) -> "Particles":
-        """Positive atoms of equal mass `total / M`."""
+    def uniform(cls, points: Float[Tensor, "M d"], domain: Domain, total: float = 1.0, negative: int = 0) -> "Particles":
+        """Atoms of equal mass `total / M`, the first `negative` of them with a minus sign."""
         one = points.new_ones(1)
         log_mass = one * math.log(total / max(points.shape[0], 1))
-        return cls(points, one.expand(points.shape[0]), log_mass.expand(points.shape[0]), domain)
+        sign = one.expand(points.shape[0])
+        if negative:
+            sign = sign.clone()
+            sign[:negative] = -1
+        return cls(points, sign, log_mass.expand(points.shape[0]), domain)
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], domain: Domain, offset: int = 0, whole: int | None = None) -> "Particles":

@@ -20,6 +20,7 @@ from measureflow.parallel.group import Alone, Team
 
 Advance = Callable[[Dynamics, System], System]  # takes one step
 
+RUNAWAY = 1e6  # times as far from 0 as at the start, or as 1 if that is more, a coordinate may get by default
 LOOK = 10  # steps after which a run waits for the device to hear whether all is well, where nobody looks sooner
 HEAVIEST = math.log(1e30)  # log-mass of an atom: its product with a potential of 1e8 still fits in float32
 

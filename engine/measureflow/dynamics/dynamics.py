@@ -9,7 +9,7 @@ import attrs
 
 from measureflow.core.measure import Particles, System
 from measureflow.core.noise import Keyed, Noise
-from measureflow.core.schedule import Schedule, as_schedule
+from measureflow.core.schedule import LARGEST, Schedule, as_schedule, within
 from measureflow.dynamics.coupling import Coupling, Deferred, Potential
 from measureflow.dynamics.flow import Context, Flow
 from measureflow.dynamics.scheme import Scheme
@@ -17,8 +17,13 @@ from measureflow.reduction.chunked import Chunked
 from measureflow.reduction.reducer import Reducer
 
 
-def _tuples(flows: Mapping[str, Iterable[Flow]]) -> Mapping[str, tuple[Flow, ...]]:
-    return MappingProxyType({name: tuple(each) for name, each in flows.items()})
+def _tuples(flows: Mapping[str, Flow | Iterable[Flow]]) -> Mapping[str, tuple[Flow, ...]]:
+    lists = {name: (each,) if isinstance(each, Flow) else tuple(each) for name, each in flows.items()}
+    for name, each in lists.items():
+        for i, flow in enumerate(each):
+            if not isinstance(flow, Flow):
+                raise TypeError(f"flows[{name!r}][{i}]: expected a flow, such as Langevin(), got {flow!r:.60}")
+    return MappingProxyType(lists)
 
 
 @final
@@ -34,14 +39,14 @@ class Dynamics:
     """Gives each measure its potential."""
     flows: Mapping[str, tuple[Flow, ...]] = attrs.field(converter=_tuples)
     """The flows of each moving measure, in order; the measures move in this order, unless a scheme says otherwise."""
-    step_size: Schedule = attrs.field(converter=as_schedule)
+    step_size: Schedule = attrs.field(converter=as_schedule, validator=within(0.0, LARGEST, open_low=True))
     """h, a number or a schedule; the rate of each flow multiplies it."""
     scheme: Scheme | None
     """In which order the measures see each other; None moves one after the other."""
     reducer: Reducer
     """Evaluates sums over atoms."""
     noise: Noise
-    """The random numbers of every step; `Keyed(seed)` by default."""
+    """The random numbers of every step; `seed=1` is short for `noise=Keyed(1)`, and the default is `Keyed(0)`."""
     in_place: bool
     """Whether large measures that only local flows move may overwrite their points: less memory, but old systems are lost."""
     bounds: Mapping[str, float]
@@ -50,7 +55,7 @@ class Dynamics:
     def __init__(
         self,
         coupling: Coupling,
-        flows: Mapping[str, Iterable[Flow]],
+        flows: Mapping[str, Flow | Iterable[Flow]],
         step_size: Schedule | float,
         scheme: Scheme | None = None,
         reducer: Reducer | None = None,
@@ -58,10 +63,10 @@ class Dynamics:
         in_place: bool = False,
         bounds: Mapping[str, float] | None = None,
         *,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
-        reducer, noise = reducer or Chunked(), noise or Keyed(seed)
-        self.__attrs_init__(coupling, flows, step_size, scheme, reducer, noise, in_place, bounds or {})
+        noise = noise or Keyed(0) if seed is None else Keyed(seed)
+        self.__attrs_init__(coupling, flows, step_size, scheme, reducer or Chunked(), noise, in_place, bounds or {})
 
     def potential(self, name: str, system: System, points: Particles | None = None) -> Potential:
         """The potential of measure `name` at this instant, bound at its first use, for points that lie as its atoms do."""

@@ -1,4 +1,4 @@
-"""What a scheme promises of one step of a small game."""
+"""What a scheme promises of one step of a few measures."""
 
 from typing import ClassVar, final
 
@@ -34,7 +34,7 @@ def turns(scheme: Scheme, dynamics: Dynamics, system: System, h: float) -> Syste
 
 
 def start(scheme: Scheme, trial: Trial) -> tuple[Dynamics, System]:
-    """The trial's game, and its first system with the scheme's marks."""
+    """The dynamics of the trial, and its first system with the scheme's marks."""
     built = trial.built(order=scheme)
     return built.dynamics, built.system
 
@@ -167,7 +167,7 @@ def draws_have_names(scheme: Scheme, trial: Trial) -> Found:
 
 @promise("go through dynamics.flows, however many there are")
 def three_players(scheme: Scheme, trial: Trial) -> Found:
-    """In a game of three measures each of them moves."""
+    """Of three measures each one moves."""
     dynamics, system = start(scheme, trial)
     space, flow = trial.experiment.data.space(), trial.registry.get("flow", "wasserstein")()
     moving = {name: measure(space, 6 + i, i) for i, name in enumerate(("first", "second", "third"))}

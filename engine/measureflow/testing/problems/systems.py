@@ -94,7 +94,7 @@ def stepped(
     potential = potential or quadratic(mu.dim)
     mu = mu if mu.marks else marked(mu, (flow,), Keyed(0))
     system = System({"mu": mu, "data": measure(Space(mu.domain, mu.dim), 7, seed=9) if data is None else data})
-    return apply_flows(Dynamics(Alone(potential), {"mu": (flow,)}, h, noise=noise), "mu", system, h)
+    return apply_flows(Dynamics(Alone(potential), {"mu": (flow,)}, 1.0, noise=noise), "mu", system, h)
 
 
 def copied(system: System) -> dict[str, Tensor]:
