@@ -187,7 +187,7 @@ def _register(manager: pluggy.PluginManager, points: Iterable[EntryPoint]) -> tu
             if not caller.has_spec():
                 raise PluginError(f"{name} implements {unknown('hook', caller.name, _hooks())} ({point.value})")
         if not callers:
-            broken[name] = f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.hookimpl missing?"
+            broken[name] = f"{point.value} implements none of {', '.join(_hooks())}; is @measureflow.api.hookimpl missing?"
     return sides, broken
 
 
