@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -252,6 +253,14 @@ def test_dynamics_take_numbers_lists_and_a_seed() -> None:
         Dynamics(Gibbs(energy=wells), {}, step_size=0.0)
     with pytest.raises(TypeError, match=r"flows\['nu'\]\[0\]: expected a flow"):
         Dynamics(Gibbs(energy=wells), {"nu": [Langevin]}, step_size=0.1)  # type: ignore[list-item]
+
+
+def test_an_array_is_a_measure() -> None:
+    points = np.arange(6.0).reshape(3, 2)
+    mu = Particles.uniform(points, Euclidean(), total=6.0, negative=1)
+    assert torch.equal(mu.points, torch.arange(6.0, dtype=torch.float64).reshape(3, 2))
+    torch.testing.assert_close(mu.mass, torch.tensor([-2.0, 2.0, 2.0], dtype=torch.float64))
+    assert Particles.uniform(points, Euclidean()).equal
 
 
 # --- energies that are functions ---

@@ -11,6 +11,7 @@ from typing import Any, final
 import attrs
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from measureflow import notebook
@@ -84,8 +85,9 @@ class Particles(Measure):
                 raise ValueError(f"mark {name!r} must start with {self.size} rows, got shape {tuple(mark.shape)}")
 
     @classmethod
-    def uniform(cls, points: Float[Tensor, "M d"], domain: Domain, total: float = 1.0, negative: int = 0) -> "Particles":
-        """Atoms of equal mass `total / M`, the first `negative` of them with a minus sign."""
+    def uniform(cls, points: Tensor | ArrayLike, domain: Domain, total: float = 1.0, negative: int = 0) -> "Particles":
+        """Atoms of equal mass `total / M` at points (M, d), a tensor or an array, the first `negative` with a minus sign."""
+        points = torch.as_tensor(points)
         one = points.new_ones(1)
         log_mass = one * math.log(total / max(points.shape[0], 1))
         sign = one.expand(points.shape[0])
