@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any, final
 
 import attrs
+import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from measureflow import notebook
@@ -85,7 +85,7 @@ class Particles(Measure):
                 raise ValueError(f"mark {name!r} must start with {self.size} rows, got shape {tuple(mark.shape)}")
 
     @classmethod
-    def uniform(cls, points: Tensor | ArrayLike, domain: Domain, total: float = 1.0, negative: int = 0) -> "Particles":
+    def uniform(cls, points: Tensor | np.ndarray, domain: Domain, total: float = 1.0, negative: int = 0) -> "Particles":
         """Atoms of equal mass `total / M` at points (M, d), a tensor or an array, the first `negative` with a minus sign."""
         points = torch.as_tensor(points)
         one = points.new_ones(1)
