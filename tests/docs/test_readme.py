@@ -186,7 +186,7 @@ def test_a_gpu_is_asked_for_as_shown(registry: Registry) -> None:
     (command,) = (command for command in COMMANDS if "cuda" in command)
     tables = functools.reduce(config.override, settings_in(command), config.read(EXAMPLE))
     experiment = typed(tables, registry, command)  # not `load`, which refuses a device that is not to be had
-    assert (experiment.device, experiment.reducer) == ("cuda", registry.get("reducer", "keops")())
+    assert (experiment.device, experiment.reducer) == ("cuda", None)
 
 
 def test_the_python_shown_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,11 +202,16 @@ def test_the_python_shown_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert re.match(r"\{'step': 20, 'kl': [\d.]+, 'score': [\d.]+, 'tv': [\d.]+\} Particles\(64 x 15 on ", said.out)
 
 
-def test_the_layers_told_are_those_that_are_held() -> None:
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][1]
-    told = re.findall(r"^    (schedule.*?)\n\n", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)[0]
-    layers = [set(re.split(r"[,\s]+", layer.strip())) for layer in told.split("<")]
-    assert layers == [set(layer.split(" : ")) for layer in reversed(contract["layers"])]
+def test_the_rooms_told_are_those_that_are_held() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    held = next(contract["layers"] for contract in contracts if contract.get("containers") == ["measureflow"])
+    told = re.findall(r"^\| (`.*?`) \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    entries = [re.findall(r"`(\w+)`", line) for line in told]
+    layers = [entry for layer in reversed(held) for entry in layer.split(" : ")]
+    assert sorted(name for entry in entries for name in entry) == sorted(name for name in layers if name != "__main__")
+    ranks = {name: rank for rank, layer in enumerate(reversed(held)) for name in layer.split(" : ")}
+    lowest = [min(ranks[name] for name in entry) for entry in entries]
+    assert lowest == sorted(lowest), "from the bottom"
 
 
 @pytest.mark.parametrize("failing", [None, "pytest", "ruff", "mypy", "lint-imports"])
