@@ -103,7 +103,8 @@ def test_candidates_by_device_and_kind_of_sum() -> None:
     on_gpu = candidates(attrs.evolve(ASKED, device=torch.device("cuda")))
     assert [c.reducer for c in on_gpu[-2:]] == [KeOps("1D"), KeOps("2D")]
     kernel = attrs.evolve(ASKED, device=torch.device("cuda"), form="radial", n_out=100)
-    assert candidates(kernel)[0].reducer == KeOps("2D"), "where nothing was measured, kernels go to KeOps"
+    assert candidates(kernel)[0].reducer == Chunked(), "if nothing was measured, products run everywhere"
+    assert [c.reducer for c in candidates(kernel)[-2:]] == [KeOps("2D"), KeOps("1D")]
 
 
 @pytest.mark.parametrize(

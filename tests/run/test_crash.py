@@ -62,7 +62,11 @@ def killed_before(change: int, arguments: Sequence[str], run: str) -> bool:
         left = [change]
 
         def audit(event: str, about: tuple[object, ...]) -> None:
-            if event in CHANGES and isinstance(about[0], str | os.PathLike) and str(about[0]).lstrip(".").startswith(run):
+            if (
+                event in CHANGES
+                and isinstance(about[0], str | os.PathLike)
+                and os.path.relpath(about[0]).lstrip(".").startswith(run)
+            ):
                 left[0] -= 1
                 if not left[0]:
                     os.kill(os.getpid(), signal.SIGKILL)

@@ -12,6 +12,7 @@ from wrong import Drift, Halving
 
 import measureflow.plugins.registry
 from measureflow.plugins.registry import hookimpl
+from measureflow.plugins.selection import is_built_in
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "tests" / "examples"
@@ -26,8 +27,8 @@ def mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     module.components = hookimpl(lambda: [Drift, Halving])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     point = EntryPoint("mine", module.__name__, "measureflow")
-    builtin = entry_points(group="measureflow")["builtin"]
-    monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: [builtin, point])
+    built_in = [*filter(is_built_in, entry_points(group="measureflow"))]
+    monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: [*built_in, point])
     return tmp_path
 
 
@@ -74,7 +75,7 @@ def test_a_distribution_names_its_plugin_and_a_folder_its_examples(shell: Shell)
 
 def test_the_example_plugin_passes(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "example_plugin"))
-    points = [entry_points(group="measureflow")["builtin"], EntryPoint("decay", "measureflow_decay", "measureflow")]
+    points = [*filter(is_built_in, entry_points(group="measureflow")), EntryPoint("decay", "measureflow_decay", "measureflow")]
     monkeypatch.setattr(measureflow.plugins.registry, "entry_points", lambda group: points)
     assert shell("check-plugin", "decay").code == 0
 
